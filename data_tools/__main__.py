@@ -1,0 +1,136 @@
+"""Command line: ``python -m data_tools {list,convert,synth}``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from data_tools.conversion import convert
+from data_tools.registry import Settings, converters
+from data_tools.report import ConversionReport
+from rsunivlm.codecs import BoxCodec, MaskCodec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (2 for the user's mistakes)."""
+    parser = argparse.ArgumentParser(prog="python -m data_tools", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="show what can be converted")
+    listing.set_defaults(run=_list)
+    _add_convert(commands)
+    # The scene generator brings drawing code that no converter needs; its parser lives with it.
+    from data_tools.synth.cli import add_parser
+
+    add_parser(commands)
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="turn a downloaded dataset into record files",
+        description="See data_tools/conversion.py.",
+    )
+    masks = MaskCodec()
+    add = parser.add_argument
+    add("name", choices=tuple(converters()), help="which dataset")
+    add("--root", type=Path, required=True, help="the dataset's folder, as downloaded and unpacked")
+    add("--out", type=Path, required=True, help="folder of the record files")
+    add("--source", default="", help="name that the records carry (default: NAME)")
+    add("--split", action="append", default=[], help="convert only this split (may be repeated)")
+    add("--limit", type=_positive, help="at most so many samples per task and split")
+    add("--seed", type=int, default=0, help="of the choice of prompt templates and absent classes")
+    add("--turns", type=_positive, default=1, help="questions about one image per training record")
+    add("--box-range", type=_positive, default=BoxCodec().range, help="boxes are written on 0..RANGE")
+    add("--mask-grid", type=_positive, default=masks.grid, help="masks are written on GRID x GRID cells")
+    add("--mask-dialect", choices=("rsunivlm", "text4seg"), default=masks.dialect)
+    add("--encode-rule", choices=("nearest", "area", "majority"), default=masks.encode_rule)
+    add("--max-bad", type=float, default=0.01, help="stop when more than this share of the samples is bad")
+    add("--include-overlap", action="store_true", help="train on images of other benchmarks' test sets too")
+    add("--absent-labels", type=int, default=0, help="segmentation: absent classes to ask for per image")
+    add("--classes", type=_classes, help="mask folders: pixel values and names, as 0=background,255=road")
+    parser.set_defaults(run=_convert)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _classes(text: str) -> dict[int, str]:
+    try:
+        return {int(value): name for value, name in (part.split("=") for part in text.split(","))}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0=background,255=road") from error
+
+
+def _convert(options: argparse.Namespace) -> None:
+    converter = converters()[options.name]
+    settings = Settings(
+        root=options.root,
+        source=options.source,
+        boxes=BoxCodec(range=options.box_range),
+        masks=MaskCodec(options.mask_grid, options.mask_dialect, options.encode_rule),
+        seed=options.seed,
+        absent_labels=options.absent_labels,
+        include_overlap=options.include_overlap,
+        classes=options.classes,
+    )
+    conversion = convert(
+        converter,
+        settings,
+        options.out,
+        splits=options.split,
+        limit=options.limit,
+        turns=options.turns,
+        max_bad=options.max_bad,
+    )
+    _show(conversion.report, conversion.records, options.out)
+
+
+def _show(report: ConversionReport, records: dict[str, int], out: Path) -> None:
+    console = Console()
+    table = Table("file", "records", title=f"{report.dataset} -> {out}")
+    table.columns[1].justify = "right"
+    for name, count in records.items():
+        table.add_row(name, f"{count:,}")
+    console.print(table)
+    for reason, count in report.left_out.items():
+        console.print(f"left out: {count:,} samples, {reason}")
+    for warning in report.warnings:
+        console.print(f"warning: {warning}")
+    if report.bad:
+        console.print(f"skipped: {report.bad_samples:,} bad samples ({report.bad_share:.2%})")
+        console.print(report.named_problems(), markup=False)
+
+
+def _list(options: argparse.Namespace) -> None:
+    table = Table("name", "tasks", "experts", "samples per split", "licence", "source")
+    for converter in converters().values():
+        manifest = converter.manifest
+        table.add_row(
+            manifest.name,
+            " ".join(manifest.tasks),
+            " ".join(granularity.name.lower() for granularity in manifest.granularities),
+            ", ".join(f"{split} {count:,}" for split, count in manifest.counts.items()),
+            manifest.licence,
+            manifest.source,
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

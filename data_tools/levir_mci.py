@@ -1,0 +1,115 @@
+"""LEVIR-MCI: pairs of images with five change captions and a mask of changed buildings and roads.
+
+The mask's first channel holds 0 background, 128 road, 255 building. Every pair gives one change-detection
+question about buildings (also unchanged pairs: "nothing" must be learnt too) and, where roads changed, one
+about roads. A pair without captions (listed in ``no_captions.json``, if there is one) gives masks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.captions import captions, read_entries
+from data_tools.files import image_size, read_json, read_mask, require
+from data_tools.registry import Converter, Manifest, Sample, Settings
+from data_tools.report import ConversionReport
+from rsunivlm.data.records import check_relative
+from rsunivlm.tasks import Task
+
+MANIFEST = Manifest(
+    name="levir_mci",
+    title="LEVIR-MCI (LEVIR-CC captions and change masks)",
+    tasks=(Task.CC, Task.CD),
+    source="https://huggingface.co/datasets/lcybuaa/LEVIR-MCI",
+    licence="academic use only; imagery of Google Earth",
+    layout="LevirCCcaptions.json images/{train,val,test}/{A,B,label}/{split}_000001.png",
+    counts={"train": 6_815, "val": 1_333, "test": 1_929},
+    notes="5 captions and one building mask per pair give the paper's 40k (40,890) training samples.",
+)
+_ANNOTATIONS = "LevirCCcaptions.json"
+_WITHOUT_CAPTIONS = "no_captions.json"
+_BACKGROUND, _ROAD, _BUILDING = 0, 128, 255
+
+
+def find_splits(root: Path) -> tuple[str, ...]:
+    """Return the splits that have a folder of images."""
+    require(root, _ANNOTATIONS, "images", layout=MANIFEST.layout)
+    return tuple(split for split in MANIFEST.counts if (root / "images" / split / "A").is_dir())
+
+
+def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    """Yield change captioning and change detection samples for every pair of a split."""
+    root = settings.root
+    entries = read_entries(root / _ANNOTATIONS)
+    if (root / _WITHOUT_CAPTIONS).is_file():
+        entries = entries + read_json(root / _WITHOUT_CAPTIONS)
+    for entry in entries:
+        if entry["split"] != split:
+            continue
+        filename = entry["filename"]
+        name = f"{split}-{Path(filename).stem}"
+        folder = f"images/{entry.get('filepath', split)}"
+        try:
+            images = tuple(check_relative(f"{folder}/{side}/{filename}", _ANNOTATIONS) for side in "AB")
+            sizes = [image_size(root / image) for image in images]
+            if sizes[0] != sizes[1]:
+                raise ValueError(f"the two images differ in size: {sizes[0]} and {sizes[1]}")
+        except ValueError as error:
+            report.skip(f"{folder}/A|B/{filename}", str(error), samples=2)
+            continue
+        if sentences := captions(entry, report):
+            yield Sample(
+                id=name,
+                images=images,
+                task=Task.CC,
+                slots={},
+                answers=sentences,
+                target={"references": list(sentences), "changed": bool(entry.get("changeflag"))},
+            )
+        try:
+            mask = check_relative(f"{folder}/label/{_label_name(root / folder, entry)}", _ANNOTATIONS)
+            values_HW = read_mask(root / mask)
+            _check_mask(values_HW, sizes[0])
+        except ValueError as error:
+            report.skip(f"{folder}/label of {filename}", str(error))
+            continue
+        for label, value in (("building", _BUILDING), ("road", _ROAD)):
+            changed_HW = values_HW == value
+            if label == "road" and not changed_HW.any():
+                continue
+            labels = ["others", label]
+            yield Sample(
+                id=f"{name}-{label}",
+                images=images,
+                task=Task.CD,
+                slots={"label": label},
+                answers=(settings.masks.encode(changed_HW.astype(np.int32), labels),),
+                target={"mask": mask, "labels": labels, "value": value},
+            )
+
+
+def _label_name(folder: Path, entry: dict[str, Any]) -> str:
+    # The download has labels named like the images; copies with JPEG images keep their labels as PNG.
+    if "label" in entry:
+        return str(entry["label"])
+    lossless = f"{Path(entry['filename']).stem}.png"
+    return lossless if (folder / "label" / lossless).is_file() else str(entry["filename"])
+
+
+def _check_mask(values_HW: np.ndarray, size: tuple[int, int]) -> None:
+    if values_HW.shape != (size[1], size[0]):
+        raise ValueError(
+            f"mask is {values_HW.shape[1]} x {values_HW.shape[0]}, its images {size[0]} x {size[1]}"
+        )
+    unknown = set(np.unique(values_HW).tolist()) - {_BACKGROUND, _ROAD, _BUILDING}
+    if unknown:
+        raise ValueError(
+            f"unknown mask values {sorted(unknown)[:5]}; known are 0, 128 (road), 255 (building)"
+        )
+
+
+CONVERTER = Converter(MANIFEST, find_splits, read)

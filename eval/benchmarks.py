@@ -1,0 +1,218 @@
+"""The benchmarks: one small frozen row each.
+
+A benchmark is read in its native layout by its converter (`data_tools`), as the same records that training
+uses, and checked before any model is loaded. Besides the questions it gives the records that fitted baselines
+may learn from: its training split, where it has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_tools.conversion import evaluation_record
+from data_tools.registry import Converter, Settings, converters
+from data_tools.report import ConversionReport
+from eval.tasks import TaskModule
+from rsunivlm.codecs import BoxCodec
+from rsunivlm.data.records import Record, read_records, resolve_image
+from rsunivlm.tasks import Task
+
+PROJECT = Path(__file__).resolve().parents[1]
+DEFAULT = "mini"
+RECORDS = "records"
+# A larger share of unreadable questions means a broken download; scores over the rest would mislead.
+MAX_BAD = 0.01
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of the registry.
+
+    Attributes:
+        name: Its name on the command line.
+        tasks: The tasks it has questions for.
+        converter: The `data_tools` converter that reads it; "" when it lies there as ``<task>.jsonl`` files.
+        split: The split asked by default.
+        fit_split: The split that baselines may be fitted on, "" when there is none.
+        default_data: The folder used when none is named; only the bundled benchmark has one.
+        notes: What a reader of its scores must know.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    converter: str = ""
+    split: str = "test"
+    fit_split: str = ""
+    default_data: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    row.name: row
+    for row in (
+        Benchmark(
+            name=DEFAULT,
+            tasks=(Task.VG,),
+            default_data=PROJECT / "playground/benchmarks/mini",
+            notes=("synthetic scenes: shows that everything works, says little about real imagery",),
+        ),
+        Benchmark(
+            name="dior_rsvg",
+            tasks=(Task.VG,),
+            converter="dior_rsvg",
+            fit_split="train",
+            notes=("the published split is by object: its test images also occur in its training split",),
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of one run, checked.
+
+    Attributes:
+        benchmark: Name for results and output folder.
+        task: The task of all records.
+        split: Split they come from.
+        root: Folder that the image paths are relative to.
+        records: At least one, each with a single turn.
+        fit_split: Where `fit_records` come from.
+        fit_records: Records that baselines may be fitted on; empty when the benchmark has none.
+        notes: What a reader of the scores must know.
+    """
+
+    benchmark: str
+    task: Task
+    split: str
+    root: Path
+    records: tuple[Record, ...]
+    fit_split: str = ""
+    fit_records: tuple[Record, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load(name: str | None, task: Task, module: TaskModule, data: Path | None, split: str | None) -> Questions:
+    """Read and check the questions of a benchmark.
+
+    Args:
+        name: A name of `BENCHMARKS`, ``"records"`` (then `data` is a record file), the path of a record file,
+            or None for the bundled benchmark.
+        task: The task to ask for; a record file may hold others, which are left out and counted in the notes.
+        module: Its module, for the check of the targets.
+        data: Folder of the benchmark; for a record file, the folder its image paths are relative to.
+        split: A split of the benchmark; None for its default.
+
+    Raises:
+        ValueError: Unknown name or split, missing data, an image that does not exist, targets that cannot be
+            scored, or no question at all; the message names file or record and what is known.
+    """
+    known = ", ".join((*BENCHMARKS, RECORDS))
+    if name is None and data is not None:
+        raise ValueError(f"--data needs --benchmark, to say how the folder is to be read; known: {known}")
+    name = name or DEFAULT
+    if name == RECORDS or Path(name).suffix in (".jsonl", ".json"):
+        questions = _from_record_file(name, task, data, split)
+    elif name not in BENCHMARKS:
+        raise ValueError(f"unknown benchmark {name!r}; known: {known}, or the path of a .jsonl record file")
+    else:
+        questions = _from_benchmark(BENCHMARKS[name], task, data, split)
+    _check(questions, module)
+    return questions
+
+
+def _from_benchmark(row: Benchmark, task: Task, data: Path | None, split: str | None) -> Questions:
+    if task not in row.tasks:
+        raise ValueError(
+            f"benchmark {row.name} has no questions for task {task}; it has {', '.join(row.tasks)}"
+        )
+    split = split or row.split
+    converter = converters()[row.converter] if row.converter else None
+    root = data or row.default_data
+    if root is None or not root.is_dir():
+        layout = converter.manifest.layout if converter else f"{task}.jsonl and the images it names"
+        found = "--data DIR is missing" if root is None else f"no such data folder: {root}"
+        raise ValueError(f"{found}; benchmark {row.name} needs a folder with {layout}")
+    splits = converter.find_splits(root) if converter else (row.split,)
+    if split not in splits:
+        raise ValueError(f"benchmark {row.name} has no split {split!r} in {root}; found: {', '.join(splits)}")
+    if converter is None:
+        records = tuple(read_records(root / f"{task}.jsonl"))
+        return Questions(row.name, task, split, root, records, notes=row.notes)
+    records, notes = _convert(converter, root, task, split)
+    fit_split = row.fit_split if row.fit_split in splits and row.fit_split != split else ""
+    fit_records = _convert(converter, root, task, fit_split)[0] if fit_split else ()
+    return Questions(row.name, task, split, root, records, fit_split, fit_records, row.notes + notes)
+
+
+def _convert(
+    converter: Converter, root: Path, task: Task, split: str
+) -> tuple[tuple[Record, ...], tuple[str, ...]]:
+    """The evaluation records of one split, and what happened while reading them."""
+    # Training leaves out boxes that vanish on its 0..100 scale. A score has to count them, so the text of the
+    # true answer, which no score reads, is written on a scale where nothing vanishes.
+    settings = Settings(root, boxes=BoxCodec(range=1_000_000))
+    report = ConversionReport(converter.manifest.name)
+    records = []
+    for sample in converter.read(split, settings, report):
+        if sample.task is task and sample.evaluation:
+            report.samples[split, task.value] += 1
+            records.append(evaluation_record(sample, converter.manifest.name))
+    report.require(MAX_BAD)
+    notes = [
+        *report.warnings,
+        *(f"left out: {count} x {reason}" for reason, count in report.left_out.items()),
+    ]
+    if report.bad:
+        notes.append(f"left out as unreadable: {report.named_problems(limit=3)}")
+    published = converter.manifest.counts.get(split)
+    if published is not None and published != len(records):
+        notes.append(
+            f"{len(records)} questions, but the published {split} split has {published}: "
+            "not comparable with published scores"
+        )
+    return tuple(records), tuple(notes)
+
+
+def _from_record_file(name: str, task: Task, data: Path | None, split: str | None) -> Questions:
+    """Questions from a user's record file; its image root is its own folder unless `--data` names one."""
+    if name != RECORDS:
+        path = Path(name)
+        root = data or path.parent
+    elif data is not None:
+        path, root = data, data.parent
+    else:
+        raise ValueError("benchmark records needs --data FILE.jsonl (or name the file itself as --benchmark)")
+    if split is not None:
+        raise ValueError(f"a record file has no splits, so --split {split} does not apply to {path}")
+    everything = list(read_records(path))
+    records = tuple(record for record in everything if record.task is task)
+    if everything and not records:
+        found = sorted({record.task.value for record in everything})
+        raise ValueError(f"{path} has no records of task {task}, only of {', '.join(found)}")
+    skipped = len(everything) - len(records)
+    notes = (f"left out: {skipped} records of other tasks",) if skipped else ()
+    return Questions(path.stem, task, "all", root, records, notes=notes)
+
+
+def _check(questions: Questions, module: TaskModule) -> None:
+    """Find everything that would stop the run later, before a model is loaded."""
+    where = f"benchmark {questions.benchmark}, split {questions.split}"
+    if not questions.records:
+        raise ValueError(f"{where}: the dataset is empty, there is no question for task {questions.task}")
+    seen: set[str] = set()
+    for record in questions.records:
+        if record.id in seen:
+            raise ValueError(f"{where}: two records have the id {record.id!r}; ids must be unique")
+        seen.add(record.id)
+    for record in (*questions.records, *questions.fit_records):
+        try:
+            module.check(record)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    for image in {image for record in questions.records for image in record.images}:
+        path = resolve_image(questions.root, image)
+        if not path.is_file():
+            raise ValueError(f"{where}: there is no image {path}")

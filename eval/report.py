@@ -1,0 +1,44 @@
+"""The terminal table of one run: the model's row between its ceiling and its baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a name and, per column, ``{"value", "low", "high"}`` as fractions."""
+
+    name: str
+    cells: Mapping[str, Mapping[str, float | None]]
+    strong: bool = False
+
+
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Print scores in per cent, each with its interval."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [format_cell(row.cells[column]) for column in columns]
+        table.add_row(row.name, *cells, style="bold" if row.strong else None)
+    console.print(table)
+
+
+def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
+    """Print what a reader needs to believe the table, one ``name: value`` per line."""
+    for name, value in facts.items():
+        console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+def format_cell(cell: Mapping[str, float | None]) -> str:
+    """``{"value": 0.5, "low": 0.41, "high": 0.587}`` -> ``"50.0 [41.0, 58.7]"``; no interval, no bracket."""
+    value, low, high = cell["value"], cell["low"], cell["high"]
+    text = "-" if value is None else f"{100 * value:.1f}"
+    return text if low is None or high is None else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"

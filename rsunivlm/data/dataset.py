@@ -1,0 +1,126 @@
+"""Training samples: position in the run -> record -> tokens, labels and pixels.
+
+A run is one long list of positions. Position p belongs to epoch ``p // len(mixture)``, and the record at it
+follows from `Mixture.plan`, which is computed, not drawn. So a sample depends on (seed, epoch, mixture) and
+its position alone: the number of loader workers changes nothing, and a resumed run needs only its position.
+
+A bad sample stops the run with its name. It is never replaced by another, and an over-long one is never cut:
+cutting takes the end of the sequence, which is the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from rsunivlm.data.mixtures import Mixture
+from rsunivlm.data.records import Record, resolve_image
+from rsunivlm.images import open_image
+from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One conversation, ready for a batch.
+
+    Attributes:
+        input_ids: token ids [L], image placeholders counted out.
+        labels: [L], the ids on answers, -100 elsewhere.
+        pixel_values: the record's images [n, 3, H, W] in float32.
+        expert_id: the expert that the whole sequence runs through.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    pixel_values: torch.Tensor
+    expert_id: int
+
+
+class TrainingSamples(Dataset[Sample]):
+    """The samples of a run, by position."""
+
+    def __init__(self, mixture: Mixture, processor: RSUniVLMProcessor, num_samples: int, max_length: int) -> None:
+        """Plan the run and check every record in it.
+
+        Args:
+            mixture: what to train on.
+            processor: of the model to be trained.
+            num_samples: length of the run; beyond one epoch the next one's plan follows.
+            max_length: most tokens a sample may have, images included.
+
+        Raises:
+            ValueError: a planned record is invalid or longer than ``max_length``; names it and the mend.
+        """
+        self.mixture = mixture
+        self.processor = processor
+        self.num_samples = num_samples
+        self._plans: dict[int, np.ndarray] = {}
+        self._check_lengths(max_length)
+
+    def __len__(self) -> int:
+        """Samples in the run."""
+        return self.num_samples
+
+    def __getitem__(self, position: int) -> Sample:
+        """Load the sample at a position.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
+        epoch, index = divmod(position, len(self.mixture))
+        dataset_index, record_index = self._plan(epoch)[index]
+        dataset = self.mixture.datasets[dataset_index]
+        record = dataset.records[int(record_index)]
+        try:
+            pictures = [open_image(resolve_image(dataset.images, image)) for image in record.images]
+            input_ids, labels = self._encode(record)
+        except ValueError as error:
+            raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
+        return Sample(
+            input_ids=torch.tensor(input_ids),
+            labels=torch.tensor(labels),
+            pixel_values=self.processor.preprocess_images(pictures),
+            expert_id=self.processor.expert_of(record.task),
+        )
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        if epoch not in self._plans:
+            self._plans = {epoch: self.mixture.plan(epoch)}  # positions come in order: one epoch is enough
+        return self._plans[epoch]
+
+    def _encode(self, record: Record) -> tuple[list[int], list[int]]:
+        turns = [(turn.prompt, turn.answer) for turn in record.turns]
+        return self.processor.encode_conversation(turns, len(record.images))
+
+    def _check_lengths(self, max_length: int) -> None:
+        epochs = -(-self.num_samples // len(self.mixture))
+        taken = [self._plan(epoch)[: self.num_samples - epoch * len(self.mixture)] for epoch in range(epochs)]
+        too_long: list[str] = []
+        for dataset_index, record_index in np.unique(np.concatenate(taken), axis=0):
+            dataset = self.mixture.datasets[dataset_index]
+            record = dataset.records[int(record_index)]
+            if self._length_bound(record) <= max_length:
+                continue
+            try:
+                length = len(self._encode(record)[0])
+            except ValueError as error:
+                raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
+            if length > max_length:
+                too_long.append(f"{dataset.name} {record.id} ({length} tokens)")
+        if too_long:
+            named = ", ".join(too_long[:5]) + (", ..." if len(too_long) > 5 else "")
+            raise ValueError(
+                f"{len(too_long)} record(s) are longer than max_length={max_length} tokens: {named}; "
+                "shorten or remove them, or raise max_length"
+            )
+
+    def _length_bound(self, record: Record) -> int:
+        """An upper bound of the sample's length that needs no tokenizer.
+
+        A byte-level tokenizer makes at most one token of a byte; 64 covers a turn's chat markup.
+        """
+        text = sum(len(turn.prompt.encode()) + len(turn.answer.encode()) + 64 for turn in record.turns)
+        return text + len(record.images) * (self.processor.num_image_tokens + len(self.processor.image_separator))

@@ -1,0 +1,1 @@
+"""Asking questions: requests in, typed answers out."""

@@ -1,0 +1,74 @@
+"""What goes into the predictor and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from rsunivlm.codecs import BoxReport, MaskReport
+from rsunivlm.tasks import Route, Task
+
+ImageLike: TypeAlias = str | Path | bytes | Image.Image
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about one image or a pair.
+
+    Attributes:
+        images: Paths, encoded bytes or pictures; two for the change tasks, before and after.
+        prompt: The user's words, with or without a task token, without image marks.
+        task: Overrides the router.
+        labels: Names of the classes a mask may hold, without background; by default those of the answer.
+    """
+
+    images: Sequence[ImageLike]
+    prompt: str
+    task: Task | str | None = None
+    labels: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded answer.
+
+    Attributes:
+        text: What the model wrote.
+        route: Task and expert, and how the router chose them.
+        boxes_px: Boxes [K, 4] as x1, y1, x2, y2 in pixels of the image, for grounding; else None.
+        mask: Class indices [H, W] at the size of the (second) image, for mask tasks; else None.
+        labels: Names of the mask's indices, background first; empty without a mask.
+        report: What the codec had to repair or drop; None for text answers.
+        finished: False when the answer was cut at the token limit.
+    """
+
+    text: str
+    route: Route
+    boxes_px: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    labels: tuple[str, ...] = ()
+    report: BoxReport | MaskReport | None = None
+    finished: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer in JSON types; a mask is summed up by the share of pixels of each label."""
+        result: dict[str, Any] = {
+            "text": self.text,
+            "task": str(self.route.task),
+            "granularity": self.route.granularity.name.lower(),
+            "route_source": self.route.source,
+            "route_confidence": self.route.confidence,
+            "finished": self.finished,
+        }
+        if self.boxes_px is not None:
+            result["boxes_px"] = np.round(self.boxes_px, 2).tolist()
+        if self.mask is not None:
+            shares = np.bincount(self.mask.ravel(), minlength=len(self.labels)) / self.mask.size
+            result["mask_size"] = [self.mask.shape[1], self.mask.shape[0]]
+            result["mask_share"] = dict(zip(self.labels, np.round(shares, 4).tolist(), strict=True))
+        return result

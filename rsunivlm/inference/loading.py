@@ -1,0 +1,106 @@
+"""Checkpoint folders to model and processor, with errors that name what is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+
+if TYPE_CHECKING:
+    from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
+    from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+BUNDLED_CHECKPOINT = "playground/checkpoints/nano"
+
+
+def bundled_checkpoint() -> Path:
+    """Folder of the checkpoint that ships with the source tree.
+
+    Raises:
+        ValueError: The package runs from somewhere else than its source tree.
+    """
+    folder = Path(__file__).resolve().parents[2] / BUNDLED_CHECKPOINT
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"the bundled checkpoint is not here ({folder}); it comes with the source tree (`pip install -e .` in "
+            "a clone). Name another checkpoint with --model"
+        )
+    return folder
+
+
+def load_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[RSUniVLMForConditionalGeneration, RSUniVLMProcessor]:
+    """Load model and processor of one checkpoint; see `RSUniVLM.from_pretrained`.
+
+    Raises:
+        ValueError: No such folder, no configuration, another architecture, missing or misshapen weights.
+    """
+    from transformers import AutoConfig
+
+    from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+    from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
+    from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+    name = os.fspath(checkpoint)
+    _check_folder(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"cannot load checkpoint {name}: {_first_line(error)}") from error
+    if not isinstance(config, RSUniVLMConfig):
+        raise ValueError(f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}")
+    chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if dtype is None:
+        dtype = torch.bfloat16 if chosen_device.type == "cuda" else torch.float32
+    try:
+        model, info = RSUniVLMForConditionalGeneration.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # so that they are listed; refused just below
+            output_loading_info=True,
+        )
+        processor = RSUniVLMProcessor.from_pretrained(name)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot load checkpoint {name}: {_first_line(error)}") from error
+    _refuse("lacks weights", name, sorted(info["missing_keys"]))
+    _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
+    _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
+    return model.to(chosen_device), processor
+
+
+def _check_folder(name: str) -> None:
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"checkpoint folder {name} has no config.json")
+    elif folder.exists():
+        raise ValueError(f"{name} is a file; name the checkpoint's folder")
+    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ValueError(f"no checkpoint folder {name}, and it is no hub id of the form owner/name")
+
+
+def _refuse(what: str, name: str, keys: list[str]) -> None:
+    if keys:
+        shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+        raise ValueError(f"checkpoint {name} {what}: {shown}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and advice of the libraries below out of a command's output."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

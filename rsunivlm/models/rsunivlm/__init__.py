@@ -1,0 +1,1 @@
+"""The RSUniVLM family: configuration, model, processor, experts, upcycling."""

@@ -1,0 +1,97 @@
+"""Granularity experts: the feed-forward network of a Qwen2 layer in E copies, one per level of detail.
+
+All copies live in two stacked parameters, so that every parameter gets a gradient in every step (ZeRO never
+waits for an expert that no sample of a rank used), and a batch costs at most E dense products on row slices.
+The split sizes are known on the host before the forward pass begins; nothing inside waits for the device.
+
+Shapes: B batch, L sequence, D hidden, I intermediate, E experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import ACT2FN
+
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
+
+
+@dataclass(frozen=True)
+class ExpertDispatch:
+    """How the rows of a batch go to the experts, worked out once per forward pass.
+
+    Attributes:
+        splits: Rows per expert, in the order of the experts; they sum to B.
+        order: Permutation [B] that sorts the rows by expert; None when they are sorted already.
+        inverse: The permutation that undoes `order`; None with it.
+    """
+
+    splits: tuple[int, ...]
+    order: Tensor | None = None
+    inverse: Tensor | None = None
+
+    @classmethod
+    def from_ids(cls, expert_ids: Sequence[int], num_experts: int, device: torch.device) -> ExpertDispatch:
+        """Plan the dispatch of rows with the given experts.
+
+        Raises:
+            ValueError: An id is outside 0..num_experts - 1.
+        """
+        if any(not 0 <= index < num_experts for index in expert_ids):
+            raise ValueError(f"expert ids must be in 0..{num_experts - 1}, got {sorted(set(expert_ids))}")
+        splits = tuple(sum(index == expert for index in expert_ids) for expert in range(num_experts))
+        order = sorted(range(len(expert_ids)), key=lambda row: expert_ids[row])  # stable
+        if order == list(range(len(order))):
+            return cls(splits)
+        order_B = torch.tensor(order, device=device)
+        return cls(splits, order_B, torch.argsort(order_B))
+
+    @classmethod
+    def from_splits(cls, splits: Sequence[int], batch_size: int, num_experts: int) -> ExpertDispatch:
+        """Take over split sizes that the collator counted on rows sorted by expert.
+
+        Raises:
+            ValueError: The splits do not fit the batch or the number of experts.
+        """
+        if len(splits) != num_experts or sum(splits) != batch_size:
+            raise ValueError(f"expert_splits {tuple(splits)} do not cover {batch_size} rows, {num_experts} experts")
+        return cls(tuple(splits))
+
+
+class GranularityExperts(nn.Module):
+    """SwiGLU feed-forward networks, stacked; each row of the batch runs through exactly one.
+
+    With one expert it is the plain Qwen2 network, computed by the same operations, so that upcycled experts
+    reproduce the dense model to the last bit.
+    """
+
+    def __init__(self, config: RSUniVLMTextConfig) -> None:
+        super().__init__()
+        E, D, I = config.num_experts, config.hidden_size, config.intermediate_size  # noqa: E741
+        self.gate_up_proj = nn.Parameter(torch.empty(E, 2 * I, D))
+        self.down_proj = nn.Parameter(torch.empty(E, D, I))
+        self.act_fn = ACT2FN[config.hidden_act]
+
+    def forward(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
+        """Apply to each row the expert that the dispatch names; shape [B, L, D] in and out."""
+        sorted_BLD = x_BLD if dispatch.order is None else x_BLD[dispatch.order]
+        # unbind, not indexing: its backward writes the stacked gradient once, with zeros for unused experts.
+        gates_up, downs = self.gate_up_proj.unbind(0), self.down_proj.unbind(0)
+        outputs = [
+            self._expert(rows_bLD, gate_up, down)
+            for rows_bLD, gate_up, down in zip(
+                sorted_BLD.split(dispatch.splits), gates_up, downs, strict=True
+            )
+            if rows_bLD.shape[0]
+        ]
+        out_BLD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return out_BLD if dispatch.inverse is None else out_BLD[dispatch.inverse]
+
+    def _expert(self, x_bLD: Tensor, gate_up_2ID: Tensor, down_DI: Tensor) -> Tensor:
+        # Two products rather than one of double width: the same kernel calls as stock Qwen2.
+        gate_ID, up_ID = gate_up_2ID.chunk(2)
+        return F.linear(self.act_fn(F.linear(x_bLD, gate_ID)) * F.linear(x_bLD, up_ID), down_DI)

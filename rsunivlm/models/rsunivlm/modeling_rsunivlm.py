@@ -1,0 +1,363 @@
+"""RSUniVLM: vision tower, connector and Qwen2 with granularity experts, as a transformers model.
+
+The model sees the route as data: `expert_ids` names the expert of each row, and one forward pass serves a
+batch of mixed granularities. Everything else is the LLaVA road: image tokens take the places of `<image>`
+placeholders, and the language model continues the text.
+
+Shapes: B batch, L sequence, D hidden, V vocabulary, N images of the whole batch in order, S tokens an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationMixin, PreTrainedModel, Qwen2Model
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm, Qwen2RotaryEmbedding
+
+from rsunivlm.models.connector import Connector
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig, RSUniVLMTextConfig
+from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
+from rsunivlm.models.vision import TimmVisionTower
+
+
+@dataclass
+class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
+    """Output of the model without its head.
+
+    Attributes:
+        image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
+    """
+
+    image_hidden_states: Tensor | None = None
+
+
+@dataclass
+class RSUniVLMCausalLMOutputWithPast(ModelOutput):
+    """Output of the generation model.
+
+    Attributes:
+        loss: Mean (or, with `num_items_in_batch`, normalised sum of) cross-entropy over supervised tokens.
+        logits: Scores [B, L or logits_to_keep, V].
+        past_key_values: Key-value cache; valid only for the experts it was filled with.
+        hidden_states: Hidden states of all layers, on request.
+        attentions: Attention weights of all layers, on request.
+        image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    image_hidden_states: Tensor | None = None
+
+
+class RSUniVLMDecoderLayer(Qwen2DecoderLayer):
+    """A Qwen2 layer whose feed-forward network is chosen per row."""
+
+    def __init__(self, config: RSUniVLMTextConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.mlp = GranularityExperts(config)
+
+    def forward(self, hidden_states: Tensor, *, expert_dispatch: ExpertDispatch, **kwargs: Any) -> Tensor:
+        """Attention, then the experts, each with its residual; [B, L, D] in and out."""
+        attended_BLD, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+        hidden_states = hidden_states + attended_BLD
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states), expert_dispatch)
+
+
+class RSUniVLMTextModel(Qwen2Model):
+    """Qwen2 with granularity experts; takes `expert_dispatch` as an extra keyword."""
+
+    config_class = RSUniVLMTextConfig
+    _no_split_modules = ["RSUniVLMDecoderLayer"]  # noqa: RUF012
+
+    def __init__(self, config: RSUniVLMTextConfig) -> None:
+        # Not Qwen2Model's own constructor: it would build the stock layers first.
+        super(Qwen2Model, self).__init__(config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(
+            RSUniVLMDecoderLayer(config, index) for index in range(config.num_hidden_layers)
+        )
+        self.norm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = Qwen2RotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.has_sliding_layers = "sliding_attention" in config.layer_types
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        _init_language_weights(module, self.config)
+
+
+class RSUniVLMPreTrainedModel(PreTrainedModel):
+    """What all RSUniVLM models share with transformers."""
+
+    config_class = RSUniVLMConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["RSUniVLMDecoderLayer", "Block"]  # noqa: RUF012
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Connector):
+            # Unit gain, so that features arrive at the language model at their own scale.
+            for linear in (module.linear_1, module.linear_2):
+                init.normal_(linear.weight, std=linear.in_features**-0.5)
+        elif isinstance(module, RSUniVLMModel) and module.image_newline is not None:
+            init.normal_(module.image_newline, std=self.config.text_config.hidden_size**-0.5)
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, TimmVisionTower):
+                module.set_gradient_checkpointing(enable)
+
+
+class RSUniVLMModel(RSUniVLMPreTrainedModel):
+    """Images and text to hidden states."""
+
+    def __init__(self, config: RSUniVLMConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = TimmVisionTower(config.vision_config)
+        self.multi_modal_projector = Connector(config)
+        self.image_newline = (
+            nn.Parameter(torch.empty(config.text_config.hidden_size)) if config.image_newline else None
+        )
+        self.language_model = RSUniVLMTextModel(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embedding."""
+        return self.language_model.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embedding."""
+        self.language_model.embed_tokens = value
+
+    def get_image_features(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Encode and project images.
+
+        Args:
+            pixel_values: Normalised images [N, 3, H, W].
+
+        Returns:
+            Tower features [N, S', C] as `last_hidden_state`; the embeddings [N, S, D] that go into the
+            sequence, with the newline vector where the model has one, as `pooler_output`.
+        """
+        features_NSC = self.vision_tower(pixel_values)
+        image_NSD = self.multi_modal_projector(features_NSC)
+        if self.image_newline is not None:
+            newline_N1D = self.image_newline.expand(len(image_NSD), 1, -1).to(image_NSD.dtype)
+            image_NSD = torch.cat([image_NSD, newline_N1D], dim=1)
+        return BaseModelOutputWithPooling(last_hidden_state=features_NSC, pooler_output=image_NSD)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        expert_ids: Tensor | None = None,
+        expert_splits: Sequence[int] | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> RSUniVLMModelOutputWithPast:
+        """Run vision tower and language model; arguments as in `RSUniVLMForConditionalGeneration.forward`.
+
+        Raises:
+            ValueError: Neither or both of `input_ids` and `inputs_embeds`; image placeholders and image
+                tokens differ in number; a model with several experts got neither `expert_ids` nor
+                `expert_splits`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)
+        if pixel_values is not None:
+            if mm_encoder_outputs is not None:
+                raise ValueError("give pixel_values or mm_encoder_outputs, not both")
+            mm_encoder_outputs = {"image": self.get_image_features(pixel_values)}
+        image_NSD = mm_encoder_outputs["image"].pooler_output if mm_encoder_outputs else None
+        if image_NSD is not None:
+            if input_ids is None:
+                raise ValueError("images go into the places of placeholder ids: give input_ids with them")
+            inputs_embeds = _place_images(input_ids, inputs_embeds, image_NSD, self.config.image_token_id)
+        outputs = self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            expert_dispatch=self._dispatch(expert_ids, expert_splits, inputs_embeds),
+            **kwargs,
+        )
+        return RSUniVLMModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=image_NSD,
+        )
+
+    def _dispatch(
+        self, expert_ids: Tensor | None, expert_splits: Sequence[int] | None, inputs_embeds: Tensor
+    ) -> ExpertDispatch:
+        batch_size, num_experts = inputs_embeds.shape[0], self.config.num_experts
+        if num_experts == 1:
+            return ExpertDispatch((batch_size,))
+        if expert_splits is not None:
+            return ExpertDispatch.from_splits(expert_splits, batch_size, num_experts)
+        if expert_ids is None:
+            raise ValueError(f"a model with {num_experts} experts needs expert_ids, one per row of the batch")
+        # One transfer per forward pass when the ids live on a device; collator and predictor avoid it by
+        # sorting the rows and passing expert_splits.
+        return ExpertDispatch.from_ids(expert_ids.tolist(), num_experts, inputs_embeds.device)
+
+
+class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin):
+    """RSUniVLM with its language-model head.
+
+    Dense (stage 1) and expert (stage 2) models are the same class; `config.num_experts` tells them apart.
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+
+    def __init__(self, config: RSUniVLMConfig) -> None:
+        super().__init__(config)
+        self.model = RSUniVLMModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embedding."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the word embedding."""
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language-model head."""
+        return self.lm_head
+
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See `RSUniVLMModel.get_image_features`."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        expert_ids: Tensor | None = None,
+        expert_splits: Sequence[int] | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> RSUniVLMCausalLMOutputWithPast:
+        """Score the next token at each position, and the loss where labels are given.
+
+        Args:
+            input_ids: Token ids [B, L]; each image takes `config.num_image_tokens` placeholder positions.
+            pixel_values: Normalised images of all rows in order [N, 3, H, W].
+            attention_mask: 1 for real positions [B, L].
+            position_ids: Positions [B, L].
+            past_key_values: Cache of the positions before.
+            inputs_embeds: Embeddings [B, L, D] instead of `input_ids`.
+            expert_ids: Expert of each row [B]; ignored by a dense model.
+            expert_splits: Rows per expert when the rows are sorted by expert already; spares the model
+                reading `expert_ids` from the device.
+            labels: Targets [B, L], -100 where no loss falls.
+            logits_to_keep: Compute logits for the last so many positions only; 0 for all.
+            mm_encoder_outputs: `{"image": get_image_features(...)}` computed before, instead of pixels.
+            **kwargs: For the language model and the loss, e.g. `use_cache`, `num_items_in_batch`.
+
+        Returns:
+            Logits, loss, cache.
+
+        Raises:
+            ValueError: See `RSUniVLMModel.forward`.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            expert_ids=expert_ids,
+            expert_splits=expert_splits,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
+            )
+        return RSUniVLMCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+        )
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Inputs of one decoding step; images only take part in the first."""
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            inputs.pop("pixel_values", None)
+            inputs.pop("mm_encoder_outputs", None)
+        return inputs
+
+
+def _place_images(ids_BL: Tensor, embeds_BLD: Tensor, image_NSD: Tensor, image_token_id: int) -> Tensor:
+    """Put image tokens, in order, into the placeholder positions."""
+    mask_BL = ids_BL == image_token_id
+    places, tokens = mask_BL.sum(), image_NSD.shape[0] * image_NSD.shape[1]
+    if not torch.compiler.is_compiling() and places != tokens:
+        raise ValueError(
+            f"the text has {int(places)} image placeholders, the images give {tokens} tokens "
+            f"({image_NSD.shape[0]} images of {image_NSD.shape[1]}): one <image> mark per image is needed"
+        )
+    return embeds_BLD.masked_scatter(mask_BL.unsqueeze(-1), image_NSD.to(embeds_BLD.dtype))
+
+
+def _init_language_weights(module: nn.Module, config: RSUniVLMTextConfig) -> None:
+    if isinstance(module, GranularityExperts):
+        init.normal_(module.gate_up_proj, std=config.initializer_range)
+        init.normal_(module.down_proj, std=config.initializer_range)
+        if config.zero_init_residual:
+            init.zeros_(module.down_proj)
+    elif isinstance(module, RSUniVLMDecoderLayer) and config.zero_init_residual:
+        init.zeros_(module.self_attn.o_proj.weight)

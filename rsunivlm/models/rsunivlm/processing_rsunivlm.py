@@ -1,0 +1,213 @@
+"""Prompts and pictures to model inputs: the one place that knows the chat format.
+
+Training and generation share it. A conversation is tokenised in pieces cut where an answer begins, so that
+the model is trained on exactly the tokens it will see before it generates.
+
+Chat format (Qwen 1.5): a system block once, then user and assistant blocks; image marks come first in the
+first user block. Shapes: B rows, L positions, N images of all rows in order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.processing_utils import MultiModalData
+
+from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
+from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Route, Task, route, with_images
+
+SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+USER = "<|im_start|>user\n"
+ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
+END = "<|im_end|>"
+IGNORED = -100  # label of positions without loss
+
+# The same text as a template, for `apply_chat_template` with lists of typed content.
+CHAT_TEMPLATE = """\
+{%- if messages[0]['role'] != 'system' -%}
+{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
+{%- endif -%}
+{%- for message in messages -%}
+{{- '<|im_start|>' + message['role'] + '\\n' -}}
+{%- if message['content'] is string -%}
+{{- message['content'] -}}
+{%- else -%}
+{%- set images = message['content'] | selectattr('type', 'equalto', 'image') | list -%}
+{%- for item in images -%}{{- '<image>' -}}{%- endfor -%}
+{%- if images -%}{{- '\\n' -}}{%- endif -%}
+{%- for item in message['content'] | selectattr('type', 'equalto', 'text') -%}{{- item['text'] -}}{%- endfor -%}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+class RSUniVLMProcessor(ProcessorMixin):
+    """Image processor and tokenizer with the chat format, the router and the image placeholders.
+
+    Args:
+        image_processor: An `RSUniVLMImageProcessor`.
+        tokenizer: A tokenizer that knows `<image>`, `<|im_start|>` and `<|im_end|>` as single tokens.
+        chat_template: Defaults to the Qwen 1.5 format.
+        num_image_tokens: Placeholder positions of one image (`config.num_image_tokens`).
+        image_separator: Text between two image marks (`config.image_separator`).
+        task_granularity: Task token -> expert (`config.task_granularity`).
+    """
+
+    model_input_names = ["input_ids", "attention_mask", "pixel_values", "expert_ids"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        image_processor: RSUniVLMImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None = None,
+        num_image_tokens: int = 729,
+        image_separator: str = "",
+        task_granularity: Mapping[str, int] | None = None,
+    ) -> None:
+        self.num_image_tokens = num_image_tokens
+        self.image_separator = image_separator
+        self.task_granularity = dict(task_granularity or {k: int(v) for k, v in TOKEN_GRANULARITY.items()})
+        self.image_token = IMAGE_MARK
+        self.image_token_id = _single_token(tokenizer, IMAGE_MARK)
+        self.end_token_id = _single_token(tokenizer, END)
+        # Words that would change the structure of the chat if they came from a user.
+        self._control = re.compile("|".join(re.escape(token) for token in tokenizer.all_special_tokens))
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+
+    def expert_of(self, task: Task) -> int:
+        """The expert that answers a task in this checkpoint."""
+        return self.task_granularity[task.token]
+
+    def preprocess_images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """Pixel values [N, 3, H, W] in float32 of pictures of any sizes."""
+        pixels: torch.Tensor = self.image_processor(pictures)["pixel_values"]
+        return pixels
+
+    def encode_conversation(
+        self, turns: Sequence[tuple[str, str | None]], num_images: int
+    ) -> tuple[list[int], list[int]]:
+        """Tokenise a conversation about `num_images` images.
+
+        Args:
+            turns: Prompt (without image marks) and answer of each turn. The last answer may be None: the
+                ids then end where generation begins.
+            num_images: Image marks to put into the first turn.
+
+        Returns:
+            Token ids, with each image mark repeated `num_image_tokens` times, and labels: the ids of the
+            answers and of the `<|im_end|>` behind each, -100 elsewhere.
+
+        Raises:
+            ValueError: A prompt or an answer holds image marks or control tokens of the chat format.
+        """
+        input_ids: list[int] = []
+        labels: list[int] = []
+        for index, (prompt, answer) in enumerate(turns):
+            for text in (prompt, answer or ""):
+                if found := self._control.search(text):
+                    raise ValueError(f"the text holds the control token {found.group()!r}: {text[:80]!r}")
+            opening = SYSTEM + USER if index == 0 else "\n" + USER
+            images = num_images if index == 0 else 0
+            context = opening + with_images(prompt, images, self.image_separator) + ASSISTANT
+            context_ids = self._expand_images(self._tokenize(context))
+            input_ids += context_ids
+            labels += [IGNORED] * len(context_ids)
+            if answer is not None:
+                answer_ids = [*self._tokenize(answer), self.end_token_id]
+                input_ids += answer_ids
+                labels += answer_ids
+        return input_ids, labels
+
+    def pad_left(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Batch prompts for generation: padding on the left, so that all rows end where answers begin.
+
+        Returns:
+            `input_ids` and `attention_mask`, both [B, L].
+        """
+        length = max(len(row) for row in rows)
+        padded = [[self.tokenizer.pad_token_id] * (length - len(row)) + list(row) for row in rows]
+        mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
+        return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
+
+    def __call__(
+        self,
+        images: Image.Image | Sequence[Image.Image] | Sequence[Sequence[Image.Image]] | None = None,
+        text: str | Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """Batch rendered chats (see `apply_chat_template`) and their images for generation.
+
+        Args:
+            images: One picture, a flat list in the order of the marks, or one list per row.
+            text: One rendered chat or several, each with one `<image>` mark per image.
+            **kwargs: Accepted for compatibility with transformers' callers; padding is always on the left.
+
+        Returns:
+            `input_ids`, `attention_mask` [B, L], `expert_ids` [B], and `pixel_values` [N, 3, H, W] if there
+            are images.
+
+        Raises:
+            ValueError: Image marks and images differ in number, or there is no text.
+        """
+        if text is None:
+            raise ValueError("give the text of the prompt")
+        chats = [text] if isinstance(text, str) else list(text)
+        pictures = _flatten(images)
+        marks = sum(chat.count(IMAGE_MARK) for chat in chats)
+        if marks != len(pictures):
+            raise ValueError(f"the text has {marks} <image> marks, {len(pictures)} images were given")
+        batch = self.pad_left([self._expand_images(self._tokenize(chat)) for chat in chats])
+        batch["expert_ids"] = torch.tensor([self.expert_of(self._route_chat(chat).task) for chat in chats])
+        if pictures:
+            batch["pixel_values"] = self.preprocess_images(pictures)
+        return BatchFeature(batch)
+
+    def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **_: Any) -> str:
+        """The text that stands for one image once its placeholders are counted out."""
+        return IMAGE_MARK * self.num_image_tokens
+
+    def _get_num_multimodal_tokens(self, image_sizes: Sequence[Any] | None = None, **_: Any) -> MultiModalData:
+        """Placeholder counts for serving engines; every image takes the same number."""
+        if image_sizes is None:
+            return MultiModalData()
+        count = len(image_sizes)
+        return MultiModalData(num_image_tokens=[self.num_image_tokens] * count, num_image_patches=[1] * count)
+
+    def _route_chat(self, chat: str) -> Route:
+        """Route by the last user turn: it decides which expert reads the whole history."""
+        last_turn = chat.rpartition(USER)[2].partition(END)[0]
+        return route(last_turn, num_images=chat.count(IMAGE_MARK))
+
+    def _tokenize(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _expand_images(self, ids: list[int]) -> list[int]:
+        expanded: list[int] = []
+        for token in ids:
+            expanded += [token] * (self.num_image_tokens if token == self.image_token_id else 1)
+        return expanded
+
+
+def _single_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    index = tokenizer.convert_tokens_to_ids(token)
+    if index is None or index == tokenizer.unk_token_id:
+        raise ValueError(f"the tokenizer has no token {token!r}; add it to the vocabulary first")
+    return int(index)
+
+
+def _flatten(images: Any) -> list[Image.Image]:
+    if images is None:
+        return []
+    if isinstance(images, Image.Image):
+        return [images]
+    return [picture for item in images for picture in _flatten(item)]

@@ -1,0 +1,1 @@
+"""Two-stage training: recipes, what each stage trains, the trainer and the published result."""

@@ -1,0 +1,180 @@
+"""From a recipe to a processor and a model: out of a checkpoint, or from scratch.
+
+From scratch, the recipe's `model` section is the configuration of the model and where its parts come from::
+
+    model:
+      tokenizer: playground/checkpoints/nano      # folder or hub name
+      vision: {timm_model: tf_efficientnet_lite0, ..., weights: timm}    # timm | file | none
+      text: {hidden_size: 256, ...}
+      visual_position: sine2d                      # and any other field of RSUniVLMConfig
+
+Vocabulary size and special ids are the tokenizer's. Checkpoints are checked from their headers, before
+anything large is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import safe_open
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import (
+    RSUniVLMConfig,
+    RSUniVLMTextConfig,
+    RSUniVLMVisionConfig,
+)
+from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
+from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
+from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+from rsunivlm.tasks import IMAGE_MARK
+from rsunivlm.training.recipe import Recipe
+
+
+def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
+    """Load or make the processor of the model to be trained, and check where the model comes from.
+
+    Raises:
+        ValueError: The checkpoint is missing, incomplete or of another architecture, or the `model` section
+            is wrong; names what and the mend.
+    """
+    if recipe.start_dir is not None:
+        check_checkpoint(recipe.start_dir)
+        return RSUniVLMProcessor.from_pretrained(recipe.start_dir)
+    tokenizer = _tokenizer(recipe.model)
+    config = _config(recipe.model, tokenizer)
+    vision = config.vision_config
+    image_processor = RSUniVLMImageProcessor(
+        image_size=vision.image_size,
+        image_mean=vision.image_mean,
+        image_std=vision.image_std,
+        resize_mode=vision.resize_mode,
+    )
+    return RSUniVLMProcessor(
+        image_processor,
+        tokenizer,
+        num_image_tokens=config.num_image_tokens,
+        image_separator=config.image_separator,
+        task_granularity=config.task_granularity,
+    )
+
+
+def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForConditionalGeneration:
+    """Load the checkpoint the recipe starts from, or build the model it describes, in float32.
+
+    Float32 whatever the run's precision: mixed precision keeps master weights.
+
+    Raises:
+        ValueError: The vision weights are missing or do not fit the tower.
+    """
+    if recipe.start_dir is not None:
+        return RSUniVLMForConditionalGeneration.from_pretrained(recipe.start_dir, dtype=torch.float32)
+    model = RSUniVLMForConditionalGeneration(_config(recipe.model, processor.tokenizer))
+    weights = recipe.model.get("vision", {}).get("weights", "none")
+    if weights != "none":
+        _load_vision_weights(model.model.vision_tower, weights)
+    return model
+
+
+def check_checkpoint(folder: Path) -> RSUniVLMConfig:
+    """Check that a folder holds a complete RSUniVLM checkpoint, reading only configuration and headers.
+
+    Raises:
+        ValueError: No folder, no configuration, another architecture, no weights or missing weights.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"no checkpoint at {folder}; train it first (stage 1 before stage 2) or set init_from")
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ValueError(f"checkpoint {folder} has no config.json")
+    try:
+        model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"checkpoint {folder}: config.json is damaged ({error})") from error
+    if model_type != RSUniVLMConfig.model_type:
+        raise ValueError(
+            f"checkpoint {folder} is a {model_type!r} model, training needs {RSUniVLMConfig.model_type!r}"
+        )
+    stored: set[str] = set()
+    for file in folder.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            stored.update(tensors.keys())
+    if not stored:
+        raise ValueError(f"checkpoint {folder} has no weights (*.safetensors)")
+    config = RSUniVLMConfig.from_pretrained(folder)
+    with torch.device("meta"):
+        model = RSUniVLMForConditionalGeneration(config)
+    missing = sorted(set(model.state_dict()) - stored - set(model.all_tied_weights_keys))
+    if missing:
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise ValueError(f"checkpoint {folder} lacks {len(missing)} weight(s): {named}")
+    return config
+
+
+def _tokenizer(section: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    source = section.get("tokenizer")
+    if not source:
+        raise ValueError("no model to start from: set init_from, or describe a model and its model.tokenizer")
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.tokenizer: cannot load {source!r}: {str(error).splitlines()[0]}") from error
+
+
+def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> RSUniVLMConfig:
+    vision = {key: value for key, value in section.get("vision", {}).items() if key != "weights"}
+    text = section.get("text", {})
+    top = {key: value for key, value in section.items() if key not in ("tokenizer", "vision", "text")}
+    _check_fields(vision, RSUniVLMVisionConfig, "model.vision.")
+    _check_fields(text, RSUniVLMTextConfig, "model.text.")
+    _check_fields(top, RSUniVLMConfig, "model.")
+    ids = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    try:
+        return RSUniVLMConfig(
+            vision_config=vision,
+            text_config={**ids, **text},
+            image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
+            **top,
+        )
+    except StrictDataclassError as error:
+        raise ValueError(f"model: {' '.join(str(error).split())}") from error
+
+
+def _check_fields(settings: Any, config_class: type[PreTrainedConfig], prefix: str) -> None:
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{prefix.rstrip('.')} must be a mapping of settings")
+    known = {field.name for field in dataclasses.fields(config_class)}
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"unknown setting {prefix}{key}; {config_class.__name__} has no such field")
+
+
+def _load_vision_weights(tower: torch.nn.Module, weights: str) -> None:
+    backbone, config = tower.backbone, tower.config
+    if weights == "timm":
+        import timm
+
+        source = timm.create_model(config.timm_model, pretrained=True, num_classes=0, **config.timm_args)
+        state = source.state_dict()
+    else:
+        path = Path(weights)
+        if not path.is_file():
+            raise ValueError(f"model.vision.weights: no such file: {path} (or say timm, or none)")
+        is_safe = path.suffix == ".safetensors"
+        state = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+    # The file may hold more than the tower: blocks behind `feature_index` and the classifier.
+    missing, _ = backbone.load_state_dict(state, strict=False)
+    if missing:
+        raise ValueError(f"model.vision.weights: {weights} lacks {', '.join(missing[:5])} of {config.timm_model}")

@@ -1,0 +1,226 @@
+"""Recipes: everything that decides a training run, as one typed value.
+
+A recipe file is YAML. Its top level holds settings for both stages, `stage1:` and `stage2:` hold what
+differs, and the command line has the last word (``learning_rate=2e-5``, ``--learning_rate 2e-5``,
+``model.text.hidden_size=128``)::
+
+    batch_size: 4
+    stage1: {init_from: checkpoints/base, mixture: {datasets: [...]}}
+    stage2: {mixture: {datasets: [...]}, learning_rate: 2.0e-5}
+
+A key that no field has is refused by name: a misspelt setting must not train for a day at its default.
+Relative paths start at the working directory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+Stage = Literal[1, 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One stage of one run. The defaults are the paper's settings (Table 9).
+
+    Attributes:
+        name: Name of the recipe; its results go to `runs/<name>` unless `output` says otherwise.
+        stage: 1 trains vision tower, connector and language model; 2 the experts only.
+        mixture: What to train on: a mixture file or its content (see `rsunivlm.data.mixtures`). A mixture
+            without a seed of its own takes the run's.
+        init_from: Checkpoint folder to start from. Stage 2 starts from the recipe's stage 1 by default;
+            stage 1 without it builds the model that `model` describes.
+        model: A model to build from scratch (see `rsunivlm.training.build`).
+        prepare: Data to make first: folder -> arguments of `python -m data_tools` that fill it, run by
+            `scripts/launch.py` when the folder is not there. `${VARIABLES}` are expanded.
+        output: Folder of the finished checkpoint.
+        overwrite: Replace an earlier result in `output` instead of refusing.
+        seed: Of initialisation and of the order of the samples.
+        epochs: Passes over the mixture; fractions are fine.
+        max_steps: Optimizer steps instead of `epochs` when above 0.
+        batch_size: Samples per process and forward pass.
+        gradient_accumulation: Forward passes per optimizer step. Global batch = batch_size x
+            gradient_accumulation x processes.
+        learning_rate: Peak of the schedule.
+        learning_rates: Other peaks for parts of the model, by prefix of the parameter name, e.g.
+            `{model.vision_tower: 1.0e-4}`.
+        weight_decay: Of AdamW; biases and norms are exempt.
+        warmup_ratio: Share of the steps in which the learning rate rises from 0.
+        schedule: Name of a transformers learning-rate schedule.
+        max_grad_norm: Gradients are clipped to this norm.
+        precision: `auto` is bf16 on accelerators and fp32 on CPUs.
+        save_dtype: Type of the published weights.
+        gradient_checkpointing: Recompute layers in the backward pass to save memory.
+        max_length: Samples with more tokens, images included, are refused before training.
+        workers: Processes that load samples, per training process; 0 loads in the training process.
+        deepspeed: DeepSpeed configuration (JSON), used when a launcher starts the processes.
+        log_every: Steps between two log entries.
+        save_every: Steps between two publications of the weights so far; 0 publishes the end only.
+    """
+
+    name: str
+    stage: Stage
+    mixture: dict[str, Any] | str
+    init_from: str = ""
+    model: dict[str, Any] = field(default_factory=dict)
+    prepare: dict[str, Any] = field(default_factory=dict)
+    output: str = ""
+    overwrite: bool = False
+    seed: int = 0
+    epochs: float = 1.0
+    max_steps: int = 0
+    batch_size: int = 4
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-5
+    learning_rates: dict[str, Any] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    warmup_ratio: float = 0.03
+    schedule: str = "cosine"
+    max_grad_norm: float = 1.0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    save_dtype: Literal["fp32", "bf16"] = "fp32"
+    gradient_checkpointing: bool = False
+    max_length: int = 4096
+    workers: int = 0
+    deepspeed: str = ""
+    log_every: int = 10
+    save_every: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"{key} must be above 0, got {getattr(self, key)}")
+        for key in ("seed", "max_steps", "workers", "save_every", "weight_decay"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
+        if not 0 <= self.warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio is a share of the steps, 0 <= warmup_ratio < 1, got {self.warmup_ratio}")
+
+    @property
+    def output_dir(self) -> Path:
+        """Folder of the finished checkpoint."""
+        return Path(self.output or f"runs/{self.name}/stage{self.stage}")
+
+    @property
+    def start_dir(self) -> Path | None:
+        """Checkpoint the run starts from; None builds the model from scratch."""
+        if self.init_from:
+            return Path(self.init_from)
+        return Path(f"runs/{self.name}/stage1") if self.stage == 2 else None
+
+
+def load_recipe(path: str | Path, stage: Stage, overrides: Mapping[str, str] | None = None) -> Recipe:
+    """Read one stage of a recipe file and apply the command line's overrides.
+
+    Args:
+        path: The YAML file; its stem is the recipe's name unless it has a `name`.
+        stage: Which stage's settings to take.
+        overrides: Key -> text as written on the command line; dots reach into mappings.
+
+    Raises:
+        ValueError: No such file, no valid YAML, an unknown key or a value of the wrong kind; names it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"no such recipe file: {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a recipe is a mapping of settings")
+    stages = {key: content.pop(key, None) or {} for key in ("stage1", "stage2")}
+    for key, part in stages.items():
+        if not isinstance(part, dict):
+            raise ValueError(f"{path}: {key} must be a mapping of settings")
+        _check_keys(part, f"{path}: {key}")  # both, so that a mistake in stage 2 shows before stage 1 has run
+    _check_keys(content, str(path))
+    settings: dict[str, Any] = {"name": path.stem, **content, **stages[f"stage{stage}"]}
+    for key, text in (overrides or {}).items():
+        _override(settings, key, text)
+    if "mixture" not in settings:
+        raise ValueError(f"{path}: stage{stage} names no mixture to train on")
+    hints = typing.get_type_hints(Recipe)
+    values = {key: _convert(value, hints[key], key) for key, value in settings.items()}
+    return Recipe(stage=stage, **values)
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """Read `key=value`, `--key=value` and `--key value`; dashes inside a `--key` may stand for underscores.
+
+    Raises:
+        ValueError: An argument is none of these; names it.
+    """
+    overrides: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument.partition("=")
+        if key.startswith("--"):
+            key = key[2:].replace("-", "_")
+            if not equals:
+                if not rest:
+                    raise ValueError(f"{argument} needs a value")
+                value = rest.pop(0)
+        elif not equals:
+            raise ValueError(f"cannot read argument {argument!r}; write key=value or --key value")
+        overrides[key] = value
+    return overrides
+
+
+def _check_keys(settings: Mapping[str, Any], where: str) -> None:
+    known = {f.name for f in dataclasses.fields(Recipe)} - {"stage"}
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1)
+            raise ValueError(f"{where}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def _override(settings: dict[str, Any], key: str, text: str) -> None:
+    """Set `a.b.c` to the value that `text` spells in YAML."""
+    first, *others = key.split(".")
+    _check_keys({first: None}, "command line")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"command line: {key}: cannot read value {text!r}") from error
+    target, name = settings, first
+    for part in others:
+        inner = target.get(name, {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"command line: {key}: {name!r} has no parts")
+        target[name] = dict(inner)
+        target, name = target[name], part
+    target[name] = value
+
+
+def _convert(value: Any, hint: Any, key: str) -> Any:
+    """Check a YAML value against a field's type. YAML 1.1 reads ``1e-5`` as text, so numbers may be text."""
+    options: tuple[Any, ...] = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        if value not in options:
+            raise ValueError(f"{key} must be one of {', '.join(map(str, options))}, got {value!r}")
+        return value
+    kinds = options if isinstance(hint, types.UnionType) else (hint,)
+    for kind in (typing.get_origin(kind) or kind for kind in kinds):
+        if type(value) is kind:
+            return value
+        if kind in (int, float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                continue
+            if kind is float or number.is_integer():
+                return kind(number)
+    names = {dict: "a mapping", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    wanted = " or ".join(names[typing.get_origin(kind) or kind] for kind in kinds)
+    raise ValueError(f"{key} must be {wanted}, got {value!r}")

@@ -1,0 +1,129 @@
+"""Start a training stage: choose the recipe, make its data, train.
+
+`train_stage1.sh` and `train_stage2.sh` call `main`. The arguments are a recipe (a file, or the name of one in
+`scripts/recipes`) and overrides, ``key=value`` or ``--key value``. Without a recipe the paper's runs if its
+datasets and base weights are in place, else the bundled `quick` recipe, after saying what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+SCRIPTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(SCRIPTS.parent))  # so that an uninstalled checkout runs too
+
+RANK = int(os.environ.get("RANK", 0))
+LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))
+
+
+def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; returns the exit code (2 for the user's mistakes)."""
+    share_cores()
+    try:
+        if absent := [name for name in ("accelerate", "tensorboard") if find_spec(name) is None]:
+            raise ValueError(f"training needs {' and '.join(absent)}: pip install -e '.[train]'")
+        # Here, not above: these import torch, and the number of threads is read once, at its import.
+        from rsunivlm.training.recipe import load_recipe, parse_overrides
+        from rsunivlm.training.run import train
+
+        named, overrides = split_arguments(sys.argv[1:] if arguments is None else arguments)
+        path = recipe_file(named) if named else default_recipe(stage)
+        recipe = load_recipe(path, stage, parse_overrides(overrides))
+        for folder, command in recipe.prepare.items():
+            prepare(Path(folder), command)
+        output = train(recipe)
+    except ValueError as error:
+        # An error from a loader worker carries a traceback; its last line is the message.
+        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
+        print(f"error: {message}", file=sys.stderr)
+        return 2
+    say(f"stage {stage} is done: {output}")
+    return 0
+
+
+def split_arguments(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Separate the recipe, if the first argument names one, from the overrides."""
+    # `--local_rank` is the launcher's; the environment says the same.
+    rest = [argument for argument in arguments if not argument.startswith("--local_rank=")]
+    if rest and not rest[0].startswith("--") and "=" not in rest[0]:
+        return rest[0], rest[1:]
+    for index, argument in enumerate(rest):
+        if argument.startswith(("recipe=", "--recipe=")):
+            return argument.partition("=")[2], rest[:index] + rest[index + 1 :]
+        if argument == "--recipe" and index + 1 < len(rest):
+            return rest[index + 1], rest[:index] + rest[index + 2 :]
+    return None, rest
+
+
+def recipe_file(name: str) -> Path:
+    """The file of a recipe given by path or by name."""
+    bundled = SCRIPTS / "recipes" / f"{name}.yaml"
+    return bundled if bundled.is_file() else Path(name)
+
+
+def default_recipe(stage: Literal[1, 2]) -> Path:
+    """The paper's recipe if it can run, else `quick`."""
+    paper = recipe_file("paper")
+    missing = missing_inputs(paper, stage)
+    if not missing:
+        say(f"recipe: {paper}")
+        return paper
+    say("The paper's recipe cannot run here. Missing:", *[f"  {item}" for item in missing], sep="\n")
+    say(f"Running the bundled quick recipe instead: {recipe_file('quick')}")
+    return recipe_file("quick")
+
+
+def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
+    """What a recipe needs and does not find: starting checkpoint and datasets."""
+    from rsunivlm.data.mixtures import Mixture
+    from rsunivlm.training.build import check_checkpoint
+    from rsunivlm.training.recipe import load_recipe
+
+    recipe = load_recipe(path, stage)
+    missing = []
+    # Stage 2 starts from what stage 1 makes, so the paper's stage 1 decides whether its stage 2 can run.
+    if recipe.start_dir is not None:
+        try:
+            check_checkpoint(recipe.start_dir)
+        except ValueError as error:
+            missing.append(str(error))
+    for entry in recipe.mixture["datasets"]:
+        try:
+            Mixture.load({"datasets": [entry]})
+        except ValueError as error:
+            missing.append(str(error).removeprefix("mixture: dataset 0 "))
+    return missing
+
+
+def prepare(folder: Path, command: str) -> None:
+    """Fill a data folder with `python -m data_tools`, once; other processes of the node wait."""
+    if LOCAL_RANK == 0 and not folder.exists():
+        from data_tools.__main__ import main as data_tools
+
+        partial = folder.with_name(f".{folder.name}.partial")
+        say(f"making {folder}: python -m data_tools {command}")
+        if data_tools([*shlex.split(os.path.expandvars(command)), "--out", str(partial)]):
+            raise ValueError(f"could not make {folder}; see the message above")
+        os.replace(partial, folder)
+    while not folder.exists():
+        time.sleep(0.5)  # if the process that makes it fails, the launcher ends this one
+
+
+def share_cores() -> None:
+    """Give each process of the node its share of the cores, unless the user has said how many threads."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+
+
+def say(*lines: str, sep: str = " ") -> None:
+    """Print once per run, not once per process."""
+    if RANK == 0:
+        print(*lines, sep=sep, flush=True)
