@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from data_tools.conversion import convert
-from data_tools.registry import Settings, converters
+from data_tools.registry import Manifest, Settings, converters
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import BoxCodec, MaskCodec
 
@@ -49,25 +49,42 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--out", type=Path, required=True, help="folder of the record files")
     add("--source", default="", help="name that the records carry (default: NAME)")
     add("--split", action="append", default=[], help="convert only this split (may be repeated)")
-    add("--limit", type=_positive, help="at most so many samples per task and split")
+    add("--limit", type=_at_least(1), help="at most so many samples per task and split")
     add("--seed", type=int, default=0, help="of the choice of prompt templates and absent classes")
-    add("--turns", type=_positive, default=1, help="questions about one image per training record")
-    add("--box-range", type=_positive, default=BoxCodec().range, help="boxes are written on 0..RANGE")
-    add("--mask-grid", type=_positive, default=masks.grid, help="masks are written on GRID x GRID cells")
+    add("--turns", type=_at_least(1), default=1, help="questions about one image per training record")
+    add("--box-range", type=_at_least(1), default=BoxCodec().range, help="boxes are written on 0..RANGE")
+    add("--mask-grid", type=_at_least(1), default=masks.grid, help="masks are written on GRID x GRID cells")
     add("--mask-dialect", choices=("rsunivlm", "text4seg"), default=masks.dialect)
     add("--encode-rule", choices=("nearest", "area", "majority"), default=masks.encode_rule)
-    add("--max-bad", type=float, default=0.01, help="stop when more than this share of the samples is bad")
+    add("--max-bad", type=_share, default=0.01, help="stop when more than this share of the samples is bad")
     add("--include-overlap", action="store_true", help="train on images of other benchmarks' test sets too")
-    add("--absent-labels", type=int, default=0, help="segmentation: absent classes to ask for per image")
+    add(
+        "--absent-labels",
+        type=_at_least(0),
+        default=0,
+        help="segmentation: absent classes to ask for per image",
+    )
     add("--classes", type=_classes, help="mask folders: pixel values and names, as 0=background,255=road")
     parser.set_defaults(run=_convert)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {minimum}")
+        return int(text)
+
+    return parse
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return share
 
 
 def _classes(text: str) -> dict[int, str]:
@@ -89,6 +106,7 @@ def _convert(options: argparse.Namespace) -> None:
         include_overlap=options.include_overlap,
         classes=options.classes,
     )
+    _check_options(converter.manifest, settings)
     conversion = convert(
         converter,
         settings,
@@ -99,6 +117,13 @@ def _convert(options: argparse.Namespace) -> None:
         max_bad=options.max_bad,
     )
     _show(conversion.report, conversion.records, options.out)
+
+
+def _check_options(manifest: Manifest, settings: Settings) -> None:
+    plain = Settings(settings.root)
+    for name in ("absent_labels", "include_overlap", "classes"):
+        if getattr(settings, name) != getattr(plain, name) and name not in manifest.options:
+            raise ValueError(f"--{name.replace('_', '-')} does not apply to {manifest.name}; leave it out")
 
 
 def _show(report: ConversionReport, records: dict[str, int], out: Path) -> None:

@@ -1,6 +1,7 @@
 """The caption file that RSICD, UCM-Captions, RSITMD and LEVIR-CC share (Karpathy's schema).
 
-``{"images": [{"filename": ..., "split": ..., "sentences": [{"tokens": [...], "raw": "..."}]}]}``
+``{"images": [{"filename": ..., "split": ..., "sentences": [{"tokens": [...], "raw": "..."}]}]}``, or the bare
+list of entries.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
         ValueError: the file is missing, no JSON, or has no list of images with file name and split.
     """
     content = read_json(path)
-    entries = content.get("images") if isinstance(content, dict) else None
+    entries = content.get("images") if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise ValueError(f"{path} has no list 'images'")
     for number, entry in enumerate(entries):

@@ -222,8 +222,12 @@ class _Files:
 
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` whose files move into ``out`` when the block ends without an error."""
-    stage = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    """A folder inside ``out`` whose files move up into ``out`` when the block ends without an error.
+
+    Inside, not beside: ``out`` may be a file system of its own, and a rename must not cross its border.
+    """
+    existed = out.exists()
+    stage = out / f".{os.getpid()}.partial"
     stage.mkdir(parents=True)
     try:
         yield stage
@@ -233,3 +237,5 @@ def _staging(out: Path) -> Iterator[Path]:
             os.replace(file, goal)
     finally:
         shutil.rmtree(stage)
+        if not existed and not any(out.iterdir()):
+            out.rmdir()

@@ -20,7 +20,7 @@ from pathlib import Path
 from data_tools.files import image_size, require
 from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import check_relative
+from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 MANIFEST = Manifest(
@@ -100,11 +100,11 @@ def _samples(
     report: ConversionReport,
 ) -> Iterator[Sample]:
     try:
-        filename = check_relative(annotation.findtext("filename", ""), f"Annotations/{path.name}")
-        size = image_size(settings.root / "JPEGImages" / filename)
-        stated = (annotation.findtext("size/width"), annotation.findtext("size/height"))
-        if stated != (str(size[0]), str(size[1])):
-            raise ValueError(f"states size {stated[0]} x {stated[1]} but {filename} is {size[0]} x {size[1]}")
+        image = f"JPEGImages/{annotation.findtext('filename', '').strip()}"
+        size = image_size(resolve_image(settings.root, image))
+        stated = tuple(annotation.findtext(f"size/{side}", "") for side in ("width", "height"))
+        if all(stated) and stated != (str(size[0]), str(size[1])):
+            raise ValueError(f"states size {stated[0]} x {stated[1]} but {image} is {size[0]} x {size[1]}")
     except ValueError as error:
         report.skip(f"Annotations/{path.name} ({split})", str(error), samples=2 * len(chosen))
         return
@@ -119,12 +119,11 @@ def _samples(
             continue
         text = settings.boxes.encode([box], size)
         if not text:
-            report.left_out["training and REG: box smaller than one step of the box codec"] += 2
-        images = (f"JPEGImages/{filename}",)
+            report.left_out["box too small for the box codec: not in training, no REG"] += 1
         common = {"image_size": list(size)}
         yield Sample(
             id=f"{split}-{index}",
-            images=images,
+            images=(image,),
             task=Task.VG,
             slots={"expression": expression},
             # A box that vanishes on the codec's scale cannot be taught, but a score has to count it.
@@ -136,7 +135,7 @@ def _samples(
             continue
         yield Sample(
             id=f"{split}-{index}-reg",
-            images=images,
+            images=(image,),
             task=Task.REG,
             slots={"box": text},
             answers=(expression,),

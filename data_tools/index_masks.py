@@ -24,7 +24,7 @@ from data_tools.files import image_size, read_json, read_mask, require
 from data_tools.labels import BACKGROUND, UNLABELLED, class_words
 from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import check_relative
+from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 MANIFEST = Manifest(
@@ -33,43 +33,40 @@ MANIFEST = Manifest(
     tasks=(Task.SS,),
     source="your own",
     licence="your own",
-    layout="images/*.jpg masks/*.png {split}.txt classes.json",
+    layout="images/*.jpg masks/*.png {train,val,test}.txt classes.json",
+    options=("classes", "absent_labels"),
 )
+_SPLITS = ("train", "val", "test")
 
 
 def find_splits(root: Path) -> tuple[str, ...]:
-    """Return the names of the ``{split}.txt`` files."""
+    """Return the names of the ``{split}.txt`` files (names that begin with train, val or test)."""
     require(root, "images", "masks", layout=MANIFEST.layout)
-    return tuple(sorted(path.stem for path in root.glob("*.txt")))
+    return tuple(sorted(path.stem for path in root.glob("*.txt") if path.stem.startswith(_SPLITS)))
 
 
 def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
     """Yield one sample per image and class.
 
     Raises:
-        ValueError: no class names, or a split file names stems twice.
+        ValueError: no usable class names.
     """
     root = settings.root
     names = settings.classes if settings.classes is not None else _class_names(root / "classes.json")
     words = {value: class_words(name) for value, name in names.items()}
     ignored = [value for value, name in words.items() if name in UNLABELLED]
     asked = {value: name for value, name in words.items() if name not in UNLABELLED | BACKGROUND}
-    if len(ignored) > 1 or not asked:
-        raise ValueError(
-            f"classes {dict(words)} must hold at least one class to ask for and at most one unlabelled"
-        )
+    if len(ignored) > 1 or not asked or len({*asked.values()}) < len(asked):
+        raise ValueError(f"classes {words} must hold distinct names to ask for and at most one unlabelled")
     image_of, mask_of = _by_stem(root / "images"), _by_stem(root / "masks")
-    for line in (root / f"{split}.txt").read_text(encoding="utf-8").splitlines():
-        stem = line.strip()
-        if not stem:
-            continue
+    stems = (root / f"{split}.txt").read_text(encoding="utf-8").splitlines()
+    for stem in dict.fromkeys(line.strip() for line in stems if line.strip()):
         try:
-            check_relative(stem, f"{split}.txt")
             if stem not in image_of or stem not in mask_of:
                 raise ValueError("image or mask is missing")
             image, mask = f"images/{image_of[stem]}", f"masks/{mask_of[stem]}"
-            values_HW = read_mask(root / mask)
-            _check_mask(values_HW, image_size(root / image), names)
+            values_HW = read_mask(resolve_image(root, mask))
+            _check_mask(values_HW, image_size(resolve_image(root, image)), names)
         except ValueError as error:
             report.skip(f"{split}.txt {stem}", str(error), samples=len(asked))
             continue

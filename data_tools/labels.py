@@ -9,7 +9,27 @@ UNLABELLED = frozenset({"unlabeled", "unlabelled", "ignore", "void", "unknown", 
 # Names of the rest class; it is the background of every mask, so nobody asks for it.
 BACKGROUND = frozenset({"others", "other", "background"})
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+# RSICD, RSITMD and UC Merced run their class names together; AID and NWPU-RESISC45 have them in words.
+_JOINED = {
+    name.replace(" ", ""): name
+    for name in (
+        "bare land",
+        "baseball field",
+        "baseball diamond",
+        "dense residential",
+        "golf course",
+        "medium residential",
+        "mobile home park",
+        "parking lot",
+        "railway station",
+        "sparse residential",
+        "storage tanks",
+        "tennis court",
+    )
+}
+
+_INNER_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
 def class_words(name: str) -> str:
@@ -18,7 +38,8 @@ def class_words(name: str) -> str:
     Raises:
         ValueError: the name holds no letter or digit.
     """
-    words = _WORD.findall(name)
+    words = _WORD.findall(_INNER_CAPITAL.sub(" ", name))
     if not words:
         raise ValueError(f"class name {name!r} has no letters")
-    return " ".join(words).lower()
+    text = " ".join(words).lower()
+    return _JOINED.get(text, text)

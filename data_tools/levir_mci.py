@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from data_tools.captions import captions, read_entries
-from data_tools.files import image_size, read_json, read_mask, require
+from data_tools.files import image_size, read_mask, require
 from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import check_relative
+from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 MANIFEST = Manifest(
@@ -46,7 +46,7 @@ def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[S
     root = settings.root
     entries = read_entries(root / _ANNOTATIONS)
     if (root / _WITHOUT_CAPTIONS).is_file():
-        entries = entries + read_json(root / _WITHOUT_CAPTIONS)
+        entries += read_entries(root / _WITHOUT_CAPTIONS)
     for entry in entries:
         if entry["split"] != split:
             continue
@@ -54,8 +54,8 @@ def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[S
         name = f"{split}-{Path(filename).stem}"
         folder = f"images/{entry.get('filepath', split)}"
         try:
-            images = tuple(check_relative(f"{folder}/{side}/{filename}", _ANNOTATIONS) for side in "AB")
-            sizes = [image_size(root / image) for image in images]
+            images = tuple(f"{folder}/{side}/{filename}" for side in "AB")
+            sizes = [image_size(resolve_image(root, image)) for image in images]
             if sizes[0] != sizes[1]:
                 raise ValueError(f"the two images differ in size: {sizes[0]} and {sizes[1]}")
         except ValueError as error:
@@ -71,8 +71,8 @@ def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[S
                 target={"references": list(sentences), "changed": bool(entry.get("changeflag"))},
             )
         try:
-            mask = check_relative(f"{folder}/label/{_label_name(root / folder, entry)}", _ANNOTATIONS)
-            values_HW = read_mask(root / mask)
+            mask = f"{folder}/label/{_label_name(root / folder, entry)}"
+            values_HW = read_mask(resolve_image(root, mask))
             _check_mask(values_HW, sizes[0])
         except ValueError as error:
             report.skip(f"{folder}/label of {filename}", str(error))

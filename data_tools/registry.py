@@ -30,6 +30,7 @@ class Manifest:
         licence: its terms, or that none are stated.
         layout: the files expected below ``--root``.
         counts: published number of samples per split, where known.
+        options: fields of `Settings` that only some datasets know and this one does.
         notes: decisions where the sources are silent, and leaks to know about.
     """
 
@@ -40,6 +41,7 @@ class Manifest:
     licence: str
     layout: str
     counts: Mapping[str, int] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
     notes: str = ""
 
     @property

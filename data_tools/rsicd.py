@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_tools.captions import captions, read_entries
-from data_tools.files import read_json, require
+from data_tools.files import image_size, read_json, require
 from data_tools.labels import class_words
 from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import check_relative
+from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 MANIFEST = Manifest(
@@ -29,6 +29,7 @@ MANIFEST = Manifest(
     licence="none stated; treat as academic use only",
     layout="RSICD_images/*.jpg dataset_rsicd.json [classes_rsicd.json | txtclasses_rsicd/*.txt]",
     counts={"train": 8_734, "val": 1_094, "test": 1_093},
+    options=("include_overlap",),
     notes="10,000 of 10,921 images are AID images: SC training takes the other 921 unless --include-overlap.",
 )
 _ANNOTATIONS = "dataset_rsicd.json"
@@ -52,10 +53,9 @@ def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[S
             continue
         filename = entry["filename"]
         stem = Path(filename).stem
+        image = f"RSICD_images/{filename}"
         try:
-            image = check_relative(f"RSICD_images/{filename}", _ANNOTATIONS)
-            if not (settings.root / image).is_file():
-                raise ValueError("image is missing")
+            image_size(resolve_image(settings.root, image))
         except ValueError as error:
             report.skip(filename, str(error), samples=2)
             continue

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.files import read_json, require
+from data_tools.files import image_size, read_json, require
 from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
+from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 
@@ -47,8 +48,10 @@ def _read(layout: _Layout, split: str, settings: Settings, report: ConversionRep
     for image_id, image in images.items():
         path = f"{layout.folder}/{image_id}.tif"
         question_ids = image.get("questions_ids", [])
-        if not (settings.root / path).is_file():
-            report.skip(path, "image is missing", samples=max(1, len(question_ids)))
+        try:
+            image_size(resolve_image(settings.root, path))
+        except ValueError as error:
+            report.skip(path, str(error), samples=max(1, len(question_ids)))
             continue
         for question_id in question_ids:
             try:

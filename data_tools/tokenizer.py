@@ -59,7 +59,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, out: Path, max_length
     tokenizer.train_from_iterator(_with_fixed_text(texts), trainer)
     lacking = [number for number in range(101) if len(tokenizer.encode(str(number)).ids) != 1]
     if lacking:
-        raise ValueError(f"a vocabulary of {vocab_size} is too small: the numbers {lacking[:5]} ... are no tokens")
+        raise ValueError(
+            f"a vocabulary of {vocab_size} is too small: the numbers {lacking[:5]} ... are no tokens"
+        )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",

@@ -20,14 +20,14 @@ Box = tuple[float, float, float, float]
 
 TRUTH_COLOUR = (0, 230, 64)
 ANSWER_COLOUR = (255, 32, 32)
-TILE = 320  # side of the square that holds one image
+TRUTH_LINE, ANSWER_LINE = 4, 2  # pixels
+TILE = 320  # longer side of a shown image
 MARGIN = 12
 TITLE_HEIGHT = 40
 CAPTION_LINES = 3
 LINE_HEIGHT = 18
 COLUMNS = 4
 _BACKGROUND, _INK, _FAINT = (250, 250, 250), (25, 25, 25), (110, 110, 110)
-_LINE_WIDTH = 3
 
 
 @dataclass(frozen=True)
@@ -65,42 +65,51 @@ def draw_grid(tiles: Sequence[Tile], title: str) -> Image.Image:
     Raises:
         ValueError: An image cannot be read; the message names it.
     """
-    cell_width, cell_height = TILE + MARGIN, TILE + LINE_HEIGHT * (CAPTION_LINES + 1) + MARGIN
-    columns, rows = min(COLUMNS, len(tiles)), -(-len(tiles) // COLUMNS)
-    # A narrow grid still needs room for the title.
-    width = MARGIN + max(columns, 2) * cell_width
-    picture = Image.new("RGB", (width, TITLE_HEIGHT + rows * cell_height), _BACKGROUND)
-    draw = ImageDraw.Draw(picture)
     title_font, font = ImageFont.load_default(18), ImageFont.load_default(14)
-    legend_width = 150
-    draw.text((MARGIN, 10), _fit(title, title_font, width - legend_width - 2 * MARGIN), _INK, title_font)
-    draw.text((width - legend_width, 10), "truth", TRUTH_COLOUR, title_font)
-    draw.text((width - legend_width + 65, 10), "answer", ANSWER_COLOUR, title_font)
-    for index, tile in enumerate(tiles):
-        x = MARGIN + index % COLUMNS * cell_width
-        y = TITLE_HEIGHT + index // COLUMNS * cell_height
-        picture.paste(_draw_sample(tile), (x, y))
-        draw.text((x, y + TILE + 2), _fit(tile.heading, font, TILE), _FAINT, font)
-        for number, line in enumerate(_wrap(tile.caption, font, TILE), 1):
-            draw.text((x, y + TILE + 2 + number * LINE_HEIGHT), line, _INK, font)
+    samples = [_draw_sample(tile) for tile in tiles]
+    rows = [range(start, min(start + COLUMNS, len(tiles))) for start in range(0, len(tiles), COLUMNS)]
+    text_height = LINE_HEIGHT * (CAPTION_LINES + 1) + MARGIN
+    row_heights = [max(samples[index].height for index in row) + text_height for row in rows]
+    # A narrow grid still needs room for the title.
+    width = MARGIN + max(min(COLUMNS, len(tiles)), 2) * (TILE + MARGIN)
+    picture = Image.new("RGB", (width, TITLE_HEIGHT + sum(row_heights)), _BACKGROUND)
+    draw = ImageDraw.Draw(picture)
+    legend = width - 150
+    draw.text((MARGIN, 10), _fit(title, title_font, legend - 2 * MARGIN), _INK, title_font)
+    draw.text((legend, 10), "truth", TRUTH_COLOUR, title_font)
+    draw.text((legend + 65, 10), "answer", ANSWER_COLOUR, title_font)
+    top = TITLE_HEIGHT
+    for row, height in zip(rows, row_heights, strict=True):
+        for column, index in enumerate(row):
+            x, y = MARGIN + column * (TILE + MARGIN), top + samples[index].height + 2
+            picture.paste(samples[index], (x, top))
+            draw.text((x, y), _fit(tiles[index].heading, font, TILE), _FAINT, font)
+            for number, line in enumerate(_wrap(tiles[index].caption, font, TILE), 1):
+                draw.text((x, y + number * LINE_HEIGHT), line, _INK, font)
+        top += height
     return picture
 
 
 def _draw_sample(tile: Tile) -> Image.Image:
-    """The image scaled into the upper left of a square, boxes on top, the answer above the truth."""
+    """The image scaled to `TILE` at its longer side, with its boxes."""
     image = open_image(tile.image)
     scale = TILE / max(image.size)
-    square = Image.new("RGB", (TILE, TILE), _BACKGROUND)
-    shown = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    square.paste(image.resize(shown, Image.Resampling.BICUBIC), (0, 0))
-    draw = ImageDraw.Draw(square)
-    for boxes, colour in ((tile.truth_px, TRUTH_COLOUR), (tile.answer_px, ANSWER_COLOUR)):
+    shown = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
+    draw = ImageDraw.Draw(shown)
+    # The answer is drawn thinner and last, so that both stay visible where they coincide.
+    for boxes, colour, thickness in (
+        (tile.truth_px, TRUTH_COLOUR, TRUTH_LINE),
+        (tile.answer_px, ANSWER_COLOUR, ANSWER_LINE),
+    ):
         for box in boxes:
-            x1, y1, x2, y2 = (min(TILE - 1, max(0, round(value * scale))) for value in box)
-            # The colour must stay visible on grass and on roofs alike, hence the dark rim.
-            draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(0, 0, 0), width=_LINE_WIDTH + 2)
-            draw.rectangle((x1, y1, x2, y2), outline=colour, width=_LINE_WIDTH)
-    return square
+            # The line runs around the box, so as not to cover a small object, where the image has room.
+            x1, y1 = (max(round(value * scale) - thickness, 0) for value in box[:2])
+            x2 = min(round(box[2] * scale) + thickness, shown.width - 1)
+            y2 = min(round(box[3] * scale) + thickness, shown.height - 1)
+            draw.rectangle((x1, y1, x2, y2), outline=colour, width=thickness)
+    return shown
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:

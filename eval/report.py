@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -21,20 +22,20 @@ class Row:
 
 def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Print scores in per cent, each with its interval."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(_words(column), justify="right", no_wrap=True)
     for row in rows:
         cells = [format_cell(row.cells[column]) for column in columns]
-        table.add_row(row.name, *cells, style="bold" if row.strong else None)
+        table.add_row(_words(row.name), *cells, style="bold" if row.strong else None)
     console.print(table)
 
 
 def print_facts(console: Console, facts: Mapping[str, Any]) -> None:
     """Print what a reader needs to believe the table, one ``name: value`` per line."""
     for name, value in facts.items():
-        console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{_words(name)}: {value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def format_cell(cell: Mapping[str, float | None]) -> str:
@@ -42,3 +43,7 @@ def format_cell(cell: Mapping[str, float | None]) -> str:
     value, low, high = cell["value"], cell["low"], cell["high"]
     text = "-" if value is None else f"{100 * value:.1f}"
     return text if low is None or high is None else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")

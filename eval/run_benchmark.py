@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     picture = draw_grid(module.tiles(predictions, questions.root, seed=args.seed), title)
     publish(out, predictions, results, picture)
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 100)  # a pipe has no width of its own
     print_table(console, f"{title}, per cent [95 % interval]", *module.table(results))
     print_facts(console, _facts(results) | {"written to": out})
     return {

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 48  # "[100, 100, 100, 100]" is 21 characters, 21 tokens at most
 SCORE_OPTIONS = ("iou",)
 THRESHOLDS = (0.5, 0.7)
-METRICS = (*(f"acc@{threshold}" for threshold in THRESHOLDS), "mean IoU")
-CEILING, FREQUENT, CENTRE = "codec ceiling", "most frequent box", "centre box"
+METRICS = (*(f"acc@{threshold}" for threshold in THRESHOLDS), "mean_iou")
+CEILING, FREQUENT, CENTRE = "codec_ceiling", "most_frequent_box", "centre_box"
 
 
 def check(record: Record) -> None:
@@ -121,7 +121,7 @@ def score(
 
     Returns:
         ``metrics`` (of the answers), ``yardsticks`` (name -> metrics) and ``margins`` (answers minus
-        yardstick, paired), each ``{"acc@0.5" | "acc@0.7" | "mean IoU": {"value", "low", "high"}}`` in
+        yardstick, paired), each ``{"acc@0.5" | "acc@0.7" | "mean_iou": {"value", "low", "high"}}`` in
         fractions with 95 % intervals (None where all questions share one image); counts; the protocol.
 
     Raises:
@@ -164,7 +164,7 @@ def score(
             "coordinates": "pixels of the original image" if iou == "pixel" else "0..100 units, rounded",
             "threshold": ">=",
             "unparsable": "wrong, in the denominator",
-            "several_boxes": "the first counts",
+            "several_boxes": "the first one counts",
         },
         "interval": {
             "method": "percentile bootstrap over images",
@@ -191,8 +191,8 @@ def headline(results: Mapping[str, Any]) -> dict[str, Any]:
     baseline = results["yardsticks"].get(FREQUENT)
     return scores | {
         "unparsable": results["unparsable"],
-        "baseline acc@0.5": baseline["acc@0.5"]["value"] if baseline else None,
-        "ceiling acc@0.5": results["yardsticks"][CEILING]["acc@0.5"]["value"],
+        "baseline_acc@0.5": baseline["acc@0.5"]["value"] if baseline else None,
+        "ceiling_acc@0.5": results["yardsticks"][CEILING]["acc@0.5"]["value"],
     }
 
 

@@ -190,7 +190,7 @@ def _override(settings: dict[str, Any], key: str, text: str) -> None:
     first, *others = key.split(".")
     _check_keys({first: None}, "command line")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError as error:
         raise ValueError(f"command line: {key}: cannot read value {text!r}") from error
     target, name = settings, first
