@@ -1,4 +1,4 @@
-"""Command line: ``python -m data_tools {list,convert,synth}``."""
+"""Command line: ``python -m data_tools {list,convert,synth,tokenizer}``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from data_tools import tokenizer
 from data_tools.conversion import convert
 from data_tools.registry import Manifest, Settings, converters
 from data_tools.report import ConversionReport
+from data_tools.synth import cli as synth
 from rsunivlm.codecs import BoxCodec, MaskCodec
 
 
@@ -23,10 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     listing = commands.add_parser("list", help="show what can be converted")
     listing.set_defaults(run=_list)
     _add_convert(commands)
-    # The scene generator brings drawing code that no converter needs; its parser lives with it.
-    from data_tools.synth.cli import add_parser
-
-    add_parser(commands)
+    synth.add_parser(commands)
+    tokenizer.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
         options.run(options)

@@ -90,6 +90,7 @@ def convert(
                 "turns": turns,
                 "absent_labels": settings.absent_labels,
                 "include_overlap": settings.include_overlap,
+                "classes": settings.classes,
                 "box_codec": settings.boxes.to_dict(),
                 "mask_codec": settings.masks.to_dict(),
             },

@@ -92,11 +92,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Run the `tokenizer` command."""
     size = train_tokenizer(record_texts(args.records), args.vocab_size, args.out)
     print(f"{args.out}: {size} tokens")  # noqa: T201
-    return 0
 
 
 def _with_fixed_text(texts: Iterable[str]) -> Iterator[str]:

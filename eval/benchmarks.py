@@ -212,7 +212,7 @@ def _check(questions: Questions, module: TaskModule) -> None:
             module.check(record)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
-    for image in {image for record in questions.records for image in record.images}:
+    for image in dict.fromkeys(image for record in questions.records for image in record.images):
         path = resolve_image(questions.root, image)
         if not path.is_file():
             raise ValueError(f"{where}: there is no image {path}")

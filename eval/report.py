@@ -46,4 +46,4 @@ def format_cell(cell: Mapping[str, float | None]) -> str:
 
 
 def _words(key: str) -> str:
-    return key.replace("_", " ")
+    return key.replace("_", " ").replace("iou", "IoU")

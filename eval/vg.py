@@ -181,7 +181,7 @@ def table(results: Mapping[str, Any]) -> tuple[list[str], list[Row]]:
     rows = [Row("model", results["metrics"], strong=True)]
     rows += [Row(name, cells) for name, cells in results["yardsticks"].items()]
     if FREQUENT in results["margins"]:
-        rows.append(Row(f"model minus {FREQUENT}", results["margins"][FREQUENT]))
+        rows.append(Row(f"gain on {FREQUENT}", results["margins"][FREQUENT]))
     return list(METRICS), rows
 
 

@@ -294,6 +294,14 @@ def with_images(prompt: str, num_images: int, separator: str = "") -> str:
     return separator.join([IMAGE_MARK] * num_images) + "\n" + prompt if num_images else prompt
 
 
+def with_token(prompt: str, task: Task) -> str:
+    """Open a prompt with the token of `task`, in the place of a token or alias that it opens with."""
+    leading = _BRACKET_TOKEN.match(prompt)
+    if leading and (leading.group().upper() in _TOKEN_TASK or leading.group().lower() in _ALIAS_TASK):
+        prompt = prompt[leading.end() :].lstrip()
+    return f"{task.token} {prompt}"
+
+
 def _with_image_count(task: Task, num_images: int, source: RouteSource, confidence: float) -> Route:
     """Split `[SEG]` into segmentation (one image) and change detection (two)."""
     if task is Task.SS and num_images == 2:

@@ -107,12 +107,10 @@ def prepare(folder: Path, command: str) -> None:
     if LOCAL_RANK == 0 and not folder.exists():
         from data_tools.__main__ import main as data_tools
 
-        partial = folder.with_name(f".{folder.name}.partial")
         say(f"making {folder}: python -m data_tools {command}")
-        if data_tools([*shlex.split(os.path.expandvars(command)), "--out", str(partial)]):
+        if data_tools([*shlex.split(os.path.expandvars(command)), "--out", str(folder)]):
             raise ValueError(f"could not make {folder}; see the message above")
-        os.replace(partial, folder)
-    while not folder.exists():
+    while not folder.exists():  # data_tools renames it into place when it is complete
         time.sleep(0.5)  # if the process that makes it fails, the launcher ends this one
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from rsunivlm.tasks import TEMPLATES, Granularity, Task, parse_task, render_prompt, route, with_images
+from rsunivlm.tasks import TEMPLATES, Granularity, Task, parse_task, render_prompt, route, with_images, with_token
 
 SLOTS = {
     Task.SC: {"classes": "airport, beach"},
@@ -84,3 +84,12 @@ def test_image_marks() -> None:
     assert with_images("[CCD] x", 2) == "<image><image>\n[CCD] x"
     assert with_images("[CCD] x", 2, " ") == "<image> <image>\n[CCD] x"
     assert with_images("x", 0) == "x"
+
+
+@pytest.mark.parametrize("prompt", ["the ship", "[VG] the ship", "[refer] the ship", "[seg] the ship"])
+def test_prompts_open_with_one_token(prompt: str) -> None:
+    assert with_token(prompt, Task.VG) == "[VG] the ship"
+
+
+def test_brackets_that_are_no_token_stay() -> None:
+    assert with_token("[1, 2, 3, 4] what is it?", Task.REG) == "[REF] [1, 2, 3, 4] what is it?"

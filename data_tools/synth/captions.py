@@ -85,7 +85,10 @@ def _trees(scene: Scene) -> str:
 def _subject_sentences(scene: Scene) -> list[str]:
     """Sentences about what makes the scene its class."""
     trees = _trees(scene)
-    number = {category: len(scene.of(category)) for category in ("airplane", "ship", "harbor", "building", "vehicle")}
+    number = {
+        category: len(scene.of(category))
+        for category in ("airplane", "ship", "harbor", "building", "vehicle")
+    }
     houses, cars = number["building"], number["vehicle"]
     kind = scene.kind
     if kind == "airport":
@@ -98,25 +101,41 @@ def _subject_sentences(scene: Scene) -> list[str]:
             f"{quantity('plane', planes)} {_be(planes)} parked on the apron of an airport",
         ]
     if kind == "port" and number["harbor"]:
-        return ["many boats are orderly in a port", "many boats are in a port near a wharf", "many boats are parked in a port"]
+        return [
+            "many boats are orderly in a port",
+            "many boats are in a port near a wharf",
+            "many boats are parked in a port",
+        ]
     if kind in ("port", "sea") and number["ship"]:
         ships, where = number["ship"], "a port" if kind == "port" else "the sea"
-        return [f"{quantity('ship', ships)} {_be(ships)} in {where}", f"there {_be(ships)} {quantity('ship', ships)} in {where}"]
+        return [
+            f"{quantity('ship', ships)} {_be(ships)} in {where}",
+            f"there {_be(ships)} {quantity('ship', ships)} in {where}",
+        ]
     if kind in ("port", "sea"):
         return ["it is a port beside the water" if kind == "port" else "it is a piece of open sea"]
     if kind == "storage tanks":
         tanks = len(scene.of("storage tank"))
-        return [f"{quantity('storage tank', tanks)} {_be(tanks)} in a storage area", f"there {_be(tanks)} {quantity('storage tank', tanks)} on the ground"]
+        return [
+            f"{quantity('storage tank', tanks)} {_be(tanks)} in a storage area",
+            f"there {_be(tanks)} {quantity('storage tank', tanks)} on the ground",
+        ]
     if kind == "parking":
         if not cars:
             return ["a parking lot is empty", "there is an empty parking lot"]
-        return [f"{quantity('car', cars)} {_be(cars)} parked in a parking lot", f"{quantity('car', cars)} {_be(cars)} in a parking lot"]
+        return [
+            f"{quantity('car', cars)} {_be(cars)} parked in a parking lot",
+            f"{quantity('car', cars)} {_be(cars)} in a parking lot",
+        ]
     if kind.endswith("residential") or kind == "industrial":
         if not houses:
             return [f"{trees or 'a road'} can be seen in {place_name(scene)}"]
         with_trees = f"{quantity('building', houses)} and {trees}" if trees else quantity("building", houses)
         verb = "are" if trees else _be(houses)
-        return [f"{with_trees} {verb} in {place_name(scene)}", f"{quantity('building', houses)} {_be(houses)} in {place_name(scene)}"]
+        return [
+            f"{with_trees} {verb} in {place_name(scene)}",
+            f"{quantity('building', houses)} {_be(houses)} in {place_name(scene)}",
+        ]
     return _open_country(scene, trees)
 
 
@@ -126,31 +145,65 @@ def _open_country(scene: Scene, trees: str) -> list[str]:
     water = next((item for item in scene.items if item.landmark), None)
     both_sides = f"{trees} are in two sides of" if trees else "there is open ground on two sides of"
     if kind == "river" and water is not None:
-        return [f"{both_sides} a curved river", "a curved river goes through the land", f"{both_sides} a river"]
+        return [
+            f"{both_sides} a curved river",
+            "a curved river goes through the land",
+            f"{both_sides} a river",
+        ]
     if kind == "bridge":
         bridges = len(scene.of("bridge"))
         verb = "is" if bridges == 1 else "are"
-        return [f"{quantity('bridge', bridges)} {verb} over a river", f"{quantity('bridge', bridges)} {verb} on a river", f"a river with {quantity('bridge', bridges)} over it"]
+        return [
+            f"{quantity('bridge', bridges)} {verb} over a river",
+            f"{quantity('bridge', bridges)} {verb} on a river",
+            f"a river with {quantity('bridge', bridges)} over it",
+        ]
     if kind == "pond":
         around = f"{trees} are around a pond" if trees else "a pond is in the grass"
         return [around, "there is an irregular pond", f"a pond is surrounded by {trees or 'meadows'}"]
     if kind == "forest":
-        return ["many green trees are in a piece of forest", "many trees form a piece of forest", "this piece of the forest is dense"]
+        return [
+            "many green trees are in a piece of forest",
+            "many trees form a piece of forest",
+            "this piece of the forest is dense",
+        ]
     if kind == "farmland":
-        return ["many pieces of farmlands are together", "several pieces of farmlands are together", "it is a large piece of farmland"]
+        return [
+            "many pieces of farmlands are together",
+            "several pieces of farmlands are together",
+            "it is a large piece of farmland",
+        ]
     if kind == "beach":
-        return ["a piece of sand beach is near the sea", "waves of the sea slap a beach", "a beach is between the land and the sea"]
+        return [
+            "a piece of sand beach is near the sea",
+            "waves of the sea slap a beach",
+            "a beach is between the land and the sea",
+        ]
     if kind == "playground" and scene.of("ground track field"):
-        near = f"{trees} are near a playground with a track field" if trees else "a track field is in a playground"
-        return [near, "the playground consists of a track and a football field", "a football field is surrounded by a track"]
+        near = (
+            f"{trees} are near a playground with a track field"
+            if trees
+            else "a track field is in a playground"
+        )
+        return [
+            near,
+            "the playground consists of a track and a football field",
+            "a football field is surrounded by a track",
+        ]
     if kind == "baseball field" and scene.of("baseball diamond"):
         fields = len(scene.of("baseball diamond"))
         near = f"near {trees}" if trees else "in a park"
-        return [f"{quantity('baseball field', fields)} {_be(fields)} {near}", f"there {_be(fields)} {quantity('baseball field', fields)}"]
+        return [
+            f"{quantity('baseball field', fields)} {_be(fields)} {near}",
+            f"there {_be(fields)} {quantity('baseball field', fields)}",
+        ]
     if kind == "school":
         courts = [name for name in ("tennis court", "basketball court") if scene.of(name)]
         named = " and ".join(quantity(name, len(scene.of(name))) for name in courts)
-        return [f"{named} are near some buildings in a school" if named else "some buildings are in a school", "some buildings are in a school"]
+        return [
+            f"{named} are near some buildings in a school" if named else "some buildings are in a school",
+            "some buildings are in a school",
+        ]
     name = place_name(scene)
     beside = f"{trees} are in {name}" if trees else f"it is {name}"
     return [beside, f"it is {name}"]

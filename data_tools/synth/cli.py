@@ -25,12 +25,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--pairs", type=int, default=300, help="before/after pairs")
     add("--size", type=int, default=160, help="side of a picture in pixels")
     add("--seed", type=int, default=0, help="number of the collection; splits never share a scene")
-    add("--split", choices=SPLITS, default="train", help="train: one file of many-turn records; eval: one per task")
+    add(
+        "--split",
+        choices=SPLITS,
+        default="train",
+        help="train: one file of many-turn records; eval: one per task",
+    )
     add("--turns", type=int, default=4, help="most questions about one picture in a training record")
     add("--box-range", type=int, default=BoxCodec().range, help="boxes are written on 0..RANGE")
     add("--mask-grid", type=int, default=masks.grid, help="masks are written on GRID x GRID cells")
     add("--mask-dialect", choices=("rsunivlm", "text4seg"), default=masks.dialect, help="spelling of masks")
-    add("--encode-rule", choices=("nearest", "area", "majority"), default=masks.encode_rule, help="mask to grid")
+    add(
+        "--encode-rule",
+        choices=("nearest", "area", "majority"),
+        default=masks.encode_rule,
+        help="mask to grid",
+    )
     add("--image-format", choices=("jpeg", "webp"), help="default: jpeg for train, webp for eval")
     add("--workers", type=int, default=1, help="processes; the files do not depend on it")
     add("--force", action="store_true", help="replace an older collection in --out")

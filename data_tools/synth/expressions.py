@@ -26,7 +26,7 @@ NEAR_EDGE = 0.36
 FAR_EDGE = 0.48
 
 FAMILIES = ("only", "extreme", "size", "cell", "colour", "relation")
-_FAMILY_WEIGHT = {"only": 2.0, "extreme": 5.0, "size": 1.2, "cell": 1.6, "colour": 1.8, "relation": 1.6}
+_FAMILY_WEIGHT = {"only": 2.0, "extreme": 5.0, "size": 1.2, "cell": 1.6, "colour": 1.8, "relation": 3.0}
 
 _ONLY = ("the only {x} in the image", "the only {x}", "the {x} in the image", "the {x}")
 # Each extreme: key (smaller is more extreme) and wordings.
@@ -85,14 +85,18 @@ class Expression:
     family: str
 
 
+def _pick(rng: Random | None, wordings: tuple[str, ...]) -> str:
+    return wordings[0] if rng is None else rng.choice(wordings)
+
+
 def is_speakable(thing: SceneObject) -> bool:
     """Whether an object is large and complete enough to be asked for."""
     x1, y1, x2, y2 = thing.box
     return thing.visible >= MIN_VISIBLE and min(x2 - x1, y2 - y1) >= MIN_SIDE
 
 
-def expressions(scene: Scene, rng: Random) -> list[Expression]:
-    """Return every unambiguous expression of a scene, each in one randomly chosen wording."""
+def expressions(scene: Scene, rng: Random | None) -> list[Expression]:
+    """Return every unambiguous expression, each in a random wording (the first if ``rng`` is None)."""
     found: list[Expression] = []
     for category in dict.fromkeys(thing.category for thing in scene.objects):
         rivals = scene.of(category)
@@ -123,24 +127,24 @@ def first_by(
     return ranked[0]
 
 
-def _extremes(noun: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expression]:
+def _extremes(noun: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> list[Expression]:
     found = []
     for key, wordings in _EXTREMES.values():
         target = first_by(rivals, key, LEAD)
         if target is not None:
-            found.append(Expression(rng.choice(wordings).format(x=noun), target, "extreme"))
+            found.append(Expression(_pick(rng, wordings).format(x=noun), target, "extreme"))
     return found
 
 
-def _sizes(noun: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expression]:
+def _sizes(noun: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> list[Expression]:
     if any(thing.visible < 0.98 for thing in rivals):
         return []
     ranked = sorted(rivals, key=lambda thing: thing.area)
     found = []
     if ranked[1].area >= RATIO * ranked[0].area:
-        found.append(Expression(rng.choice(_SIZES["smallest"]).format(x=noun), ranked[0], "size"))
+        found.append(Expression(_pick(rng, _SIZES["smallest"]).format(x=noun), ranked[0], "size"))
     if ranked[-1].area >= RATIO * ranked[-2].area:
-        found.append(Expression(rng.choice(_SIZES["largest"]).format(x=noun), ranked[-1], "size"))
+        found.append(Expression(_pick(rng, _SIZES["largest"]).format(x=noun), ranked[-1], "size"))
     return found
 
 
@@ -158,7 +162,7 @@ def in_cell(thing: SceneObject, cell: str, edge: float) -> bool:
     return all(tests[word] for word in cell.split())
 
 
-def _cells(noun: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expression]:
+def _cells(noun: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> list[Expression]:
     """A target well inside a cell, with every rival clearly outside it."""
     found = []
     corners = ("upper left", "upper right", "lower left", "lower right")
@@ -167,16 +171,16 @@ def _cells(noun: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expr
         if len(near) != 1 or not in_cell(near[0], cell, NEAR_EDGE if cell != "center" else 0.29):
             continue
         if cell in corners:
-            wording = rng.choice(_CELL_WORDINGS).format(x=noun, cell=cell)
+            wording = _pick(rng, _CELL_WORDINGS).format(x=noun, cell=cell)
         elif cell == "center":
-            wording = rng.choice(_CENTRE_WORDINGS).format(x=noun)
+            wording = _pick(rng, _CENTRE_WORDINGS).format(x=noun)
         else:
             wording = _SIDE_WORDINGS[cell].format(x=noun)
         found.append(Expression(wording, near[0], "cell"))
     return found
 
 
-def _colours(category: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expression]:
+def _colours(category: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> list[Expression]:
     """Colour alone, or colour with an extreme among the objects of that colour."""
     found = []
     for colour in dict.fromkeys(thing.colour for thing in rivals if thing.colour):
@@ -208,7 +212,7 @@ def beyond(thing: Box, anchor: Box, side: str, gap: float) -> bool:
 
 
 def loosely_beyond(thing: Box, anchor: Box, side: str) -> bool:
-    """Whether a reader could say that ``thing`` lies on ``side`` of ``anchor``: its centre does, or nearly."""
+    """Whether ``thing`` might be said to lie on ``side`` of ``anchor``: its centre does, or nearly."""
     tx, ty = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
     ax, ay = (anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2
     offsets = {"left": ax - tx, "right": tx - ax, "top": ay - ty, "bottom": ty - ay}
@@ -226,13 +230,15 @@ def anchors(scene: Scene, category: str) -> list[tuple[str, Box]]:
     return singles + [(name, box) for name, box in scene.landmarks if names.count(name) == 1]
 
 
-def _relations(scene: Scene, category: str, rivals: tuple[SceneObject, ...], rng: Random) -> list[Expression]:
+def _relations(
+    scene: Scene, category: str, rivals: tuple[SceneObject, ...], rng: Random | None
+) -> list[Expression]:
     found = []
     for noun, box in anchors(scene, category):
         for side, wordings in _RELATIONS.items():
             near = [thing for thing in rivals if loosely_beyond(thing.box, box, side)]
             if len(near) == 1 and beyond(near[0].box, box, side, 0.01):
-                found.append(Expression(rng.choice(wordings).format(x=category, y=noun), near[0], "relation"))
+                found.append(Expression(_pick(rng, wordings).format(x=category, y=noun), near[0], "relation"))
     return found
 
 
@@ -243,7 +249,9 @@ def choose(found: list[Expression], count: int, rng: Random) -> list[Expression]
     asked: list[SceneObject] = []
     while pool and len(chosen) < count:
         fresh = [hit for hit in pool if hit.target not in asked] or pool
-        category = rng.choice(sorted({hit.target.category for hit in fresh}))
+        categories = sorted({hit.target.category for hit in fresh})
+        # Houses stand almost everywhere; the classes that give a scene its point should be asked for more.
+        category = rng.choices(categories, [0.4 if name == "building" else 1.0 for name in categories])[0]
         fresh = [hit for hit in fresh if hit.target.category == category]
         families = sorted({hit.family for hit in fresh})
         family = rng.choices(families, [_FAMILY_WEIGHT[name] for name in families])[0]

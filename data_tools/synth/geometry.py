@@ -14,7 +14,9 @@ Polygon = list[Point]
 Box = tuple[float, float, float, float]
 
 
-def place(points: Iterable[Point], x: float, y: float, angle: float, sx: float = 1.0, sy: float = 1.0) -> Polygon:
+def place(
+    points: Iterable[Point], x: float, y: float, angle: float, sx: float = 1.0, sy: float = 1.0
+) -> Polygon:
     """Scale local ``points`` by (sx, sy), turn them by ``angle`` and move them to (x, y)."""
     cos, sin = math.cos(angle), math.sin(angle)
     return [(x + cos * px * sx - sin * py * sy, y + sin * px * sx + cos * py * sy) for px, py in points]
@@ -42,7 +44,9 @@ def capsule(x: float, y: float, length: float, width: float, angle: float, steps
     return place(points, x, y, angle)
 
 
-def blob(rng: Random, x: float, y: float, radius: float, *, roughness: float = 0.25, steps: int = 18) -> Polygon:
+def blob(
+    rng: Random, x: float, y: float, radius: float, *, roughness: float = 0.25, steps: int = 18
+) -> Polygon:
     """Return an irregular closed outline around (x, y): a pond or a patch of wood."""
     waves = [(k, rng.uniform(0, 2 * math.pi), rng.gauss(0, roughness / k)) for k in (2, 3, 4)]
     squeeze, turn = rng.uniform(0.6, 1.0), rng.uniform(0, math.pi)
@@ -79,7 +83,7 @@ def winding(rng: Random, x: float, y: float, angle: float, bend: float, steps: i
 
 def bounds(points: Iterable[Point]) -> Box:
     """Return (x1, y1, x2, y2) of the points."""
-    xs, ys = zip(*points)
+    xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
 
 
@@ -89,9 +93,44 @@ def clip_box(box: Box) -> Box:
     return x1, y1, x2, y2
 
 
+def clip_polygon(polygon: Sequence[Point]) -> Polygon:
+    """Return the part of a polygon inside the unit square (Sutherland-Hodgman); empty if there is none."""
+    points = list(polygon)
+    for axis, limit, sign in ((0, 0.0, 1), (0, 1.0, -1), (1, 0.0, 1), (1, 1.0, -1)):
+        kept: Polygon = []
+        for i, b in enumerate(points):
+            a = points[i - 1]
+            inside_a, inside_b = sign * (a[axis] - limit) >= 0, sign * (b[axis] - limit) >= 0
+            if inside_a != inside_b:
+                t = (limit - a[axis]) / (b[axis] - a[axis])
+                kept.append((a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])))
+            if inside_b:
+                kept.append(b)
+        points = kept
+    return points
+
+
 def box_area(box: Box) -> float:
     """Return the area of a box."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def box_polygon(box: Box) -> Polygon:
+    """Return a box as a polygon."""
+    x1, y1, x2, y2 = box
+    return [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
+
+
+def convex_overlap(a: Sequence[Point], b: Sequence[Point]) -> bool:
+    """Whether two convex polygons overlap (separating axis test; touching borders do not count)."""
+    for polygon in (a, b):
+        for (px, py), (qx, qy) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
+            nx, ny = qy - py, px - qx
+            of_a = [nx * x + ny * y for x, y in a]
+            of_b = [nx * x + ny * y for x, y in b]
+            if max(of_a) <= min(of_b) or max(of_b) <= min(of_a):
+                return False
+    return True
 
 
 def boxes_touch(a: Box, b: Box, gap: float = 0.0) -> bool:

@@ -8,12 +8,24 @@ from dataclasses import replace
 from data_tools.synth.geometry import place, rectangle
 from data_tools.synth.items import Item
 from data_tools.synth.layouts_nature import add_ships
-from data_tools.synth.layouts_town import add_bays
+from data_tools.synth.layouts_town import add_bays, surroundings
 from data_tools.synth.site import Site
 
 _COURT_COLOURS = {
-    "tennis court": (("green", "blue"), ("green", "green"), ("blue", "blue"), ("red", "green"), ("gray", "gray")),
-    "basketball court": (("red", "gray"), ("brown", "brown"), ("green", "red"), ("blue", "gray"), ("gray", "gray")),
+    "tennis court": (
+        ("green", "blue"),
+        ("green", "green"),
+        ("blue", "blue"),
+        ("red", "green"),
+        ("gray", "gray"),
+    ),
+    "basketball court": (
+        ("red", "gray"),
+        ("brown", "brown"),
+        ("green", "red"),
+        ("blue", "gray"),
+        ("gray", "gray"),
+    ),
 }
 
 
@@ -43,7 +55,9 @@ def airport(site: Site) -> None:
     site.ground(rng.choice(("grass", "dry grass", "concrete", "asphalt")), tone=site.tone(0.15))
     apron = site.along(0.5, 0.5, rng.uniform(-0.2, 0.2), rng.uniform(-0.12, 0.12))
     depth = rng.uniform(0.5, 0.9)
-    site.area(rectangle(*apron, 2.4, depth, site.grid), rng.choice(("concrete", "asphalt")), tone=site.tone(0.15))
+    site.area(
+        rectangle(*apron, 2.4, depth, site.grid), rng.choice(("concrete", "asphalt")), tone=site.tone(0.15)
+    )
     for step in range(-5, 6):
         ends = place(((step * 0.2, -depth / 2), (step * 0.2, depth / 2)), *apron, site.grid)
         site.add(Item("marking", points=tuple(ends), colour="gray", width=0.003, tone=0.8), claim=False)
@@ -56,10 +70,12 @@ def airport(site: Site) -> None:
         x, y = site.along(*apron, rng.uniform(-0.3, 0.3), -rng.choice((-1, 1)) * (depth / 2 - 0.05))
         hall = site.building(x, y, rng.uniform(0.3, 0.55), rng.uniform(0.12, 0.2), site.grid)
         site.try_add(
-            replace(hall, variant=rng.choice(("flat", "sheds")), colour=rng.choice(("white", "gray")), height=0.03),
+            replace(
+                hall, variant=rng.choice(("flat", "sheds")), colour=rng.choice(("white", "gray")), height=0.03
+            ),
             visible=0.4,
         )
-    length = rng.choice((rng.uniform(0.09, 0.14), rng.uniform(0.13, 0.22), rng.uniform(0.2, 0.4)))
+    length = rng.choice((rng.uniform(0.07, 0.11), rng.uniform(0.1, 0.17), rng.uniform(0.16, 0.36)))
     heading = site.grid + rng.choice((0.5, -0.5)) * math.pi + rng.choice((0, 0, 0.5, -0.4))
     count = rng.choices((1, 2, 3, 4, 6, 8, 10), (4, 4, 4, 3, 2, 2, 1))[0]
     orderly = rng.random() < 0.6
@@ -93,19 +109,13 @@ def port(site: Site) -> None:
     marina = rng.random() < 0.6
     if marina:
         _add_piers(site, x, y)
-    # Land is taken in small boxes, so that ships stay on the water whatever the slant of the shore.
-    sea = list(site.taken)
-    for step in range(-9, 10):
-        for row in range(8):
-            cx, cy = site.along(x, y, step * 0.1, 0.05 + row * 0.1)
-            site.taken.append((cx - 0.06, cy - 0.06, cx + 0.06, cy + 0.06))
+    # First only the land is taken, for the ships, then only the water, for what stands on land.
+    piers = list(site.taken)
+    site.claim(land)
     if not marina:
-        add_ships(site, rng.choice((1, 2, 3, 4, 5)), 0.12, 0.34, inside=0.9)
-    site.taken = sea
-    for step in range(-9, 10):
-        for row in range(8):
-            cx, cy = site.along(x, y, step * 0.1, -0.05 - row * 0.1)
-            site.taken.append((cx - 0.05, cy - 0.05, cx + 0.05, cy + 0.05))
+        add_ships(site, rng.choice((1, 2, 3, 4, 5)), 0.09, 0.3, inside=0.9)
+    site.taken = piers
+    site.claim(rectangle(*site.along(x, y, 0, -0.69), 3.0, 1.4, site.grid))
     for _ in range(12):
         bx, by = site.along(x, y, rng.uniform(-0.7, 0.7), rng.uniform(0.1, 0.6))
         length = rng.uniform(0.1, 0.26)
@@ -119,10 +129,10 @@ def port(site: Site) -> None:
 def _add_piers(site: Site, x: float, y: float) -> None:
     """Add piers that stand out from the shore at (x, y), each a harbor object."""
     rng = site.rng
-    length = rng.uniform(0.25, 0.5)
-    width = rng.uniform(0.13, 0.26)
+    length = rng.uniform(0.18, 0.45)
+    width = rng.uniform(0.09, 0.22)
     pitch = width * rng.uniform(1.25, 1.8)
-    count = rng.choices((1, 2, 3, 4), (3, 4, 2, 1))[0]
+    count = rng.choices((1, 2, 3, 4, 5), (3, 4, 3, 2, 1))[0]
     material = rng.choice(("concrete", "gravel", "dirt"))
     for step in range(count):
         px, py = site.along(x, y, (step - (count - 1) / 2) * pitch, -length / 2)
@@ -172,7 +182,7 @@ def add_courts(site: Site, category: str, count: int, length: float) -> None:
         for step in range(count):
             offset = (step - (count - 1) / 2) * length * 0.64
             row.append(court(site, category, *place(((0, offset),), x, y, angle)[0], length, angle, paint))
-        if all(site.visible(item) >= 0.9 and site.is_free(site.box(item), 0.01) for item in row):
+        if all(site.visible(item) >= 0.9 and site.has_room(item, 0.01) for item in row):
             for item in row:
                 site.add(item)
             return
@@ -182,10 +192,12 @@ def playground(site: Site) -> None:
     """A ground track field as the main thing, with courts, stands or buildings."""
     rng = site.rng
     site.ground(rng.choice(("grass", "lawn", "concrete", "dry grass")), tone=site.tone(0.15))
-    length = rng.uniform(0.42, 0.72)
+    site.stains(("grass", "dry grass", "bare", "lawn"), rng.randint(0, 4))
+    length = rng.uniform(0.32, 0.64)
+    if length < 0.5:
+        surroundings(site)
     track = Item(
         "ground track field",
-        *site.spot(0.36),
         length=length,
         width=length * rng.uniform(0.5, 0.62),
         angle=site.grid,
@@ -194,17 +206,17 @@ def playground(site: Site) -> None:
         label="ground track field",
         category="ground track field",
     )
-    for _ in range(8):
-        if site.try_add(track, visible=0.97):
+    for _ in range(60):
+        track = replace(track, x=rng.uniform(0.2, 0.8), y=rng.uniform(0.2, 0.8))
+        if site.try_add(track, visible=0.97, gap=0.0):
             break
-        track = replace(track, x=rng.uniform(0.35, 0.65), y=rng.uniform(0.35, 0.65), length=0.5, width=0.28)
     stands = place(((0, track.width * 0.62),), track.x, track.y, track.angle)[0]
     if rng.random() < 0.4:
         stand = site.building(*stands, 0.5 * track.length, 0.06, track.angle, variant="flat", colour="gray")
         site.try_add(stand, gap=-0.2, visible=0.6)
-    _add_sports(site, rng.choice(("tennis court", "basketball court")), rng.uniform(0.13, 0.22))
+    _add_sports(site, rng.choice(("tennis court", "basketball court")), rng.uniform(0.1, 0.2))
     if rng.random() < 0.4:
-        _add_diamond(site, rng.uniform(0.12, 0.22))
+        _add_diamond(site, rng.uniform(0.09, 0.18))
     for _ in range(rng.randint(0, 6)):
         size = rng.uniform(0.1, 0.25)
         site.try_add(site.building(*site.spot(), size, 0.5 * size, site.grid), visible=0.6)
@@ -225,7 +237,10 @@ def school(site: Site) -> None:
         width = rng.uniform(0.05, 0.08)
         site.road(site.straight(x, y, site.grid), width, variant="marked")
         site.cars_on(site.straight(x, y, site.grid), width, 0.055, rng.randint(0, 3))
-    length = rng.choice((rng.uniform(0.13, 0.2), rng.uniform(0.2, 0.36)))
+    site.stains(("grass", "dry grass", "bare", "concrete"), rng.randint(0, 4))
+    if rng.random() < 0.5:
+        surroundings(site)
+    length = rng.choice((rng.uniform(0.1, 0.16), rng.uniform(0.15, 0.32)))
     kinds = rng.choice((("tennis court",), ("basketball court",), ("tennis court", "basketball court")))
     for category in kinds:
         for _ in range(rng.choice((1, 1, 2))):
@@ -252,13 +267,16 @@ def _add_diamond(site: Site, length: float) -> None:
             label="baseball diamond",
             category="baseball diamond",
         )
-        if site.visible(diamond) >= 0.95 and site.is_free(site.box(diamond), 0.02):
+        if site.visible(diamond) >= 0.95 and site.has_room(diamond, 0.02):
             home = (diamond.x, diamond.y, diamond.angle)
             reach = length * rng.uniform(1.8, 2.4)
             fan = [(-0.5 * length, 0.0)]
-            fan += [(-0.5 * length + reach * math.cos(t), reach * math.sin(t)) for t in (0.16 * k - 0.8 for k in range(11))]
+            fan += [
+                (-0.5 * length + reach * math.cos(t), reach * math.sin(t))
+                for t in (0.16 * k - 0.8 for k in range(11))
+            ]
             outfield = place(fan, *home)
-            if rng.random() < 0.75 and all(site.is_free((px, py, px, py), 0.0) for px, py in outfield):
+            if rng.random() < 0.75 and site.is_free(outfield):
                 site.area(outfield, "lawn", tone=site.tone(0.15))
             site.add(diamond)
             return
@@ -271,13 +289,19 @@ def baseball_field(site: Site) -> None:
     if rng.random() < 0.4:
         x, y = site.spot(0.04)
         site.road(site.straight(x, y, site.grid), rng.uniform(0.05, 0.08), variant="marked")
-    length = rng.choice((rng.uniform(0.12, 0.2), rng.uniform(0.2, 0.34)))
+    site.stains(("grass", "dry grass", "lawn"), rng.randint(0, 4))
+    if rng.random() < 0.6:
+        surroundings(site)
+    length = rng.choice((rng.uniform(0.08, 0.13), rng.uniform(0.12, 0.26)))
     for _ in range(rng.choice((1, 1, 2, 2, 3, 4))):
         _add_diamond(site, length * rng.uniform(0.8, 1.1))
     if rng.random() < 0.35:
-        add_courts(site, rng.choice(("tennis court", "basketball court")), rng.choice((1, 2)), rng.uniform(0.12, 0.18))
-    if rng.random() < 0.25:
-        add_bays(site, 0.06, 0.5, 1)
+        add_courts(
+            site, rng.choice(("tennis court", "basketball court")), rng.choice((1, 2)), rng.uniform(0.1, 0.16)
+        )
+    x, y = site.spot(0.2)
+    if rng.random() < 0.5 and site.is_free(rectangle(x, y, 0.5, 0.24, site.grid)):
+        add_bays(site, rng.uniform(0.05, 0.06), 0.5, 1, x, y)
     for _ in range(rng.randint(0, 3)):
         size = rng.uniform(0.07, 0.15)
         site.try_add(site.building(*site.spot(), size, 0.6 * size, site.grid))

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import math
 
-from data_tools.synth.geometry import Point, bounds, blob, box_area, clip_box, place, rectangle, winding
+from data_tools.synth.geometry import (
+    Point,
+    blob,
+    bounds,
+    box_area,
+    box_polygon,
+    clip_box,
+    place,
+    rectangle,
+    winding,
+)
 from data_tools.synth.items import Item
 from data_tools.synth.site import Site, weighted
 
-_SHIP_COLOURS = (("gray", 0.34), ("white", 0.24), ("black", 0.12), ("red", 0.14), ("blue", 0.1), ("brown", 0.06))
+_SHIP_COLOURS = (
+    ("gray", 0.34),
+    ("white", 0.24),
+    ("black", 0.12),
+    ("red", 0.14),
+    ("blue", 0.1),
+    ("brown", 0.06),
+)
 
 
 def add_country_road(site: Site, cars: int = 3) -> list[Point]:
@@ -34,7 +51,9 @@ def add_farmhouses(site: Site, count: int) -> None:
             break
         length = rng.uniform(0.07, 0.16)
         x, y = site.spot(0.06)
-        house = site.building(x, y, length, length * rng.uniform(0.5, 0.95), site.grid + rng.choice((0, math.pi / 2)))
+        house = site.building(
+            x, y, length, length * rng.uniform(0.5, 0.95), site.grid + rng.choice((0, math.pi / 2))
+        )
         count -= site.try_add(house, gap=0.02)
 
 
@@ -74,15 +93,16 @@ def forest(site: Site) -> None:
         site.area(clearing, rng.choice(("grass", "bare", "dry grass")))
         length = rng.uniform(0.08, 0.15)
         if rng.random() < 0.75:
-            site.try_add(site.building(x, y, length, length * rng.uniform(0.55, 0.9), rng.uniform(0, math.pi)))
+            site.try_add(
+                site.building(x, y, length, length * rng.uniform(0.55, 0.9), rng.uniform(0, math.pi))
+            )
 
 
 def meadow(site: Site) -> None:
     """Grassland with scattered trees."""
     rng = site.rng
     site.ground(rng.choice(("grass", "lawn")), tone=site.tone(0.2))
-    for _ in range(rng.randint(0, 2)):
-        site.area(blob(rng, *site.spot(0), rng.uniform(0.1, 0.35)), "dry grass", tone=site.tone())
+    site.stains(("grass", "lawn", "dry grass", "bare"), rng.randint(0, 5))
     if rng.random() < 0.5:
         add_country_road(site)
     add_farmhouses(site, rng.choice((0, 0, 1, 1, 2)))
@@ -93,9 +113,7 @@ def bare_land(site: Site) -> None:
     """Bare earth, with tracks and few things on it."""
     rng = site.rng
     site.ground("bare", tone=site.tone(0.2))
-    for _ in range(rng.randint(0, 3)):
-        patch = blob(rng, *site.spot(0), rng.uniform(0.1, 0.3))
-        site.area(patch, rng.choice(("sand", "dirt", "dry grass")), tone=site.tone())
+    site.stains(("bare", "sand", "dirt", "dry grass", "gravel"), rng.randint(1, 6))
     if rng.random() < 0.7:
         add_country_road(site)
     add_farmhouses(site, rng.choice((0, 0, 1, 2)))
@@ -104,7 +122,7 @@ def bare_land(site: Site) -> None:
 
 
 def add_ships(site: Site, count: int, low: float, high: float, *, inside: float = 1.0) -> None:
-    """Put up to ``count`` ships on free water; ``inside`` is the share of a ship that must be in the image."""
+    """Put up to ``count`` ships on free water, each with at least a share ``inside`` in the image."""
     rng = site.rng
     heading = rng.uniform(0, 2 * math.pi)
     for _ in range(count * 4):
@@ -135,8 +153,10 @@ def sea(site: Site) -> None:
     site.ground("water", variant=rng.choice(("water", "water", "waves")), label="water")
     if rng.random() < 0.12:
         for _ in range(rng.randint(1, 2)):
-            site.area(blob(rng, *site.spot(0.0), rng.uniform(0.08, 0.2)), rng.choice(("woods", "sand")))
-    low = rng.uniform(0.08, 0.2)
+            island = blob(rng, *site.spot(0.0), rng.uniform(0.08, 0.2))
+            site.area(island, rng.choice(("woods", "sand")))
+            site.claim(box_polygon(bounds(island)))
+    low = rng.choice((rng.uniform(0.06, 0.1), rng.uniform(0.09, 0.2)))
     add_ships(site, rng.choices((1, 2, 3, 4, 6, 8), (3, 4, 4, 3, 2, 1))[0], low, low * rng.uniform(1.1, 1.9))
 
 
@@ -146,14 +166,16 @@ def beach(site: Site) -> None:
     site.ground(rng.choice(("sand", "grass", "dry grass")))
     shore = winding(rng, 0.5, 0.5, site.grid, rng.uniform(0.02, 0.08))
     depth = [place(((0, 1.6),), x, y, site.grid)[0] for x, y in shore]
-    back = [place(((0, -rng.uniform(0.1, 0.25)),), x, y, site.grid)[0] for x, y in shore]
+    breadth = rng.uniform(0.08, 0.28)
+    back = [place(((0, -breadth),), x, y, site.grid)[0] for x, y in shore]
     site.area(shore + back[::-1], "sand")
     site.area(shore + depth[::-1], "water", label="water")
     foam = [place(((0, 0.01),), x, y, site.grid)[0] for x, y in shore]
-    site.add(Item("marking", points=tuple(foam), colour="white", width=rng.uniform(0.008, 0.025)), claim=False)
+    site.add(
+        Item("marking", points=tuple(foam), colour="white", width=rng.uniform(0.008, 0.025)), claim=False
+    )
     sea_side = site.along(0.5, 0.5, 0, 0.3)
-    for x, y in shore:
-        site.taken.append((x - 0.05, y - 0.05, x + 0.05, y + 0.05))
+    site.claim_band(shore, 0.1)
     _ships_beyond(site, sea_side, rng.choice((0, 1, 1, 2, 3)))
     inland = site.along(0.5, 0.5, 0, -0.38)
     if rng.random() < 0.5:
@@ -192,11 +214,12 @@ def pond(site: Site) -> None:
         site.ground("woods", variant="canopy", tone=site.tone(0.2), label="woodland")
     else:
         site.ground(rng.choice(("grass", "lawn", "dry grass")), tone=site.tone(0.2))
+        site.stains(("grass", "dry grass", "bare", "lawn"), rng.randint(0, 4))
     x, y = site.spot(0.3)
     outline = blob(rng, x, y, rng.uniform(0.13, 0.3))
     site.area(place([(px - x, py - y) for px, py in outline], x, y, 0, 1.1, 1.1), "dirt")
     site.area(outline, "water", tone=site.tone(), label="water", landmark="pond")
-    site.taken.append(bounds(outline))
+    site.claim(box_polygon(bounds(outline)))
     if rng.random() < 0.4:
         add_country_road_around(site)
     if not wooded:
@@ -212,7 +235,7 @@ def add_country_road_around(site: Site) -> None:
         x, y = rng.choice(((edge, 0.5), (1 - edge, 0.5), (0.5, edge), (0.5, 1 - edge)))
         upright = x != 0.5
         box = (x - 0.04, 0, x + 0.04, 1) if upright else (0, y - 0.04, 1, y + 0.04)
-        if site.is_free(box, 0.0):
+        if site.is_free(box_polygon(box)):
             points = site.straight(x, y, math.pi / 2 if upright else 0.0)
             width = rng.uniform(0.045, 0.075)
             site.road(points, width, variant="marked")
@@ -232,21 +255,28 @@ def river(site: Site) -> None:
         x, y = course[len(course) // 2]
         ax, ay = course[len(course) // 2 + 1]
         length = rng.uniform(0.09, 0.16)
-        ship = Item("ship", x, y, length=length, width=0.26 * length, angle=math.atan2(ay - y, ax - x))
-        ship = Item(**{**_fields(ship), "colour": "white", "variant": "yacht", "label": "ship", "category": "ship"})
+        ship = Item(
+            "ship",
+            x,
+            y,
+            length=length,
+            width=0.26 * length,
+            angle=math.atan2(ay - y, ax - x),
+            colour="white",
+            variant="yacht",
+            label="ship",
+            category="ship",
+        )
         if site.visible(ship) == 1.0:
             site.add(ship)
     add_farmhouses(site, rng.choice((0, 1, 2, 3)))
     site.trees(rng.randint(4, 20))
 
 
-def _fields(item: Item) -> dict[str, object]:
-    return {name: getattr(item, name) for name in item.__dataclass_fields__}
-
-
 def _banks(site: Site) -> None:
     rng = site.rng
     site.ground(rng.choice(("grass", "lawn", "dry grass", "bare")), tone=site.tone(0.15))
+    site.stains(("grass", "dry grass", "bare", "lawn"), rng.randint(0, 4))
     for _ in range(rng.randint(1, 4)):
         patch = blob(rng, *site.spot(0), rng.uniform(0.12, 0.35))
         site.area(patch, "woods", variant="canopy", height=0.015, tone=site.tone(), label="woodland")
@@ -257,7 +287,7 @@ def bridge(site: Site) -> None:
     rng = site.rng
     _banks(site)
     x, y = site.spot(0.38)
-    width = rng.uniform(0.16, 0.36)
+    width = rng.uniform(0.12, 0.34)
     course = winding(rng, x, y, site.grid, 0.02)
     site.add(Item("stream", points=tuple(course), width=width, label="water", landmark="river"), claim=False)
     cross = site.grid + math.pi / 2 + rng.uniform(-0.35, 0.35)
@@ -267,21 +297,24 @@ def bridge(site: Site) -> None:
     taken = []
     for offset in offsets:
         bx, by = site.along(x, y, offset, 0)
-        road_width = rng.uniform(0.05, 0.09)
+        road_width = rng.uniform(0.04, 0.085)
         material = rng.choice(("asphalt", "concrete"))
         for sign in (-1, 1):
             start = place(((sign * length / 2, 0),), bx, by, cross)[0]
             end = place(((sign * 1.5, 0),), bx, by, cross)[0]
             site.road([start, end], road_width * 0.9, material="asphalt", variant="marked")
-        deck = Item("bridge", bx, by, length=length, width=road_width, angle=cross, material=material)
         deck = Item(
-            **{
-                **_fields(deck),
-                "variant": rng.choice(("truss", "", "")),
-                "tone": site.tone() * 1.15,
-                "label": "bridge",
-                "category": "bridge",
-            }
+            "bridge",
+            bx,
+            by,
+            length=length,
+            width=road_width,
+            angle=cross,
+            material=material,
+            variant=rng.choice(("truss", "", "")),
+            tone=site.tone() * 1.15,
+            label="bridge",
+            category="bridge",
         )
         site.add(deck)
         taken.append((place(((-1.2, 0), (1.2, 0)), bx, by, cross), road_width))

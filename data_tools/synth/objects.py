@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 
 from data_tools.synth.geometry import Point, ellipse, place, rectangle
-from data_tools.synth.items import Item, outlines
+from data_tools.synth.items import Item
+from data_tools.synth.outlines import outlines
 from data_tools.synth.painter import Painter, shade
 from data_tools.synth.structures import draw_building, draw_harbor, draw_tank
 from data_tools.synth.textures import Colour
@@ -60,7 +62,7 @@ def _draw_area(painter: Painter, item: Item) -> None:
 def _draw_road(painter: Painter, item: Item) -> None:
     """A road of constant width; ``variant`` "marked" adds a centre line, "kerb" pale edges."""
     dark, light = _toned(painter.style.ramp(item.material), item.tone)
-    middle = tuple((a + b) // 2 for a, b in zip(dark, light))
+    middle = tuple((a + b) // 2 for a, b in zip(dark, light, strict=True))
     if item.variant in ("kerb", "marked"):
         painter.line(item.points, shade(light, 1.2), item.width * 1.18)
     painter.textured(outlines(item)[0], "grain", (dark, light), item.seed)
@@ -73,12 +75,18 @@ def _draw_road(painter: Painter, item: Item) -> None:
 
 def _dashes(painter: Painter, points: Sequence[Point], colour: Colour, width: float) -> None:
     """Draw a dashed centre line along a polyline."""
-    for (ax, ay), (bx, by) in zip(points, points[1:]):
+    for (ax, ay), (bx, by) in pairwise(points):
         steps = max(1, round(math.hypot(bx - ax, by - ay) / 0.05))
         for step in range(steps):
             t, u = step / steps, (step + 0.5) / steps
             dash = ((ax + (bx - ax) * t, ay + (by - ay) * t), (ax + (bx - ax) * u, ay + (by - ay) * u))
             painter.line(dash, colour, width)
+
+
+def _draw_patch(painter: Painter, item: Item) -> None:
+    """A stain on the ground without an edge: worn grass, damp soil, tyre dirt."""
+    ramp = _toned(painter.style.ramp(item.material), item.tone)
+    painter.textured(outlines(item)[0], _TEXTURE[item.material], ramp, item.seed, softness=item.width)
 
 
 def _draw_stream(painter: Painter, item: Item) -> None:
@@ -91,13 +99,13 @@ def _draw_stream(painter: Painter, item: Item) -> None:
 def _draw_tree(painter: Painter, item: Item) -> None:
     """A single crown with its shadow, dark away from the sun and bright towards it."""
     crown = outlines(item)[0]
-    painter.shadow([crown], item.length * 0.8)
+    painter.shadow([crown], item.length * 0.4)
     dark, light = _toned(painter.style.ramp("woods"), item.tone)
     painter.textured(crown, "canopy fine", (dark, light), item.seed)
     reach = -0.16 * item.length
     x = item.x + reach * math.cos(painter.style.sun)
     y = item.y + reach * math.sin(painter.style.sun)
-    lit = tuple((2 * a + b) // 3 for a, b in zip(light, dark))
+    lit = tuple((2 * a + b) // 3 for a, b in zip(light, dark, strict=True))
     painter.flat(ellipse(x, y, 0.45 * item.length, 0.45 * item.length, 0, 8), (lit[0], lit[1], lit[2]))
 
 
@@ -113,8 +121,14 @@ def _draw_airplane(painter: Painter, item: Item) -> None:
     painter.flat(parts[0], body)
     pose = (item.x, item.y, item.angle, item.length, item.width)
     if item.variant != "jet":
-        for px, py in ((0.1, 0.2), (0.1, -0.2), *(((0.0, 0.34), (0.0, -0.34)) if item.variant == "four" else ())):
-            engine = place(((px, py - 0.025), (px - 0.1, py - 0.025), (px - 0.1, py + 0.025), (px, py + 0.025)), *pose)
+        for px, py in (
+            (0.1, 0.2),
+            (0.1, -0.2),
+            *(((0.0, 0.34), (0.0, -0.34)) if item.variant == "four" else ()),
+        ):
+            engine = place(
+                ((px, py - 0.025), (px - 0.1, py - 0.025), (px - 0.1, py + 0.025), (px, py + 0.025)), *pose
+            )
             painter.flat(engine, shade(body, 0.7))
     if item.accent:
         tail = place(((-0.34, 0.02), (-0.49, 0.025), (-0.49, -0.025), (-0.34, -0.02)), *pose)
@@ -175,7 +189,9 @@ def _draw_vehicle(painter: Painter, item: Item) -> None:
     rear = ((-0.36, -0.38), (-0.26, -0.34), (-0.26, 0.34), (-0.36, 0.38))
     painter.flat(place(screen, *pose), glass)
     painter.flat(place(rear, *pose), glass)
-    painter.flat(place(((-0.24, -0.36), (0.06, -0.36), (0.06, 0.36), (-0.24, 0.36)), *pose), shade(body, 1.08))
+    painter.flat(
+        place(((-0.24, -0.36), (0.06, -0.36), (0.06, 0.36), (-0.24, 0.36)), *pose), shade(body, 1.08)
+    )
 
 
 def _court_surface(painter: Painter, item: Item, inner_length: float, inner_width: float) -> None:
@@ -194,7 +210,12 @@ def _draw_tennis_court(painter: Painter, item: Item) -> None:
     _court_surface(painter, item, 0.66, 0.62)
     x, y, s = 0.33, 0.31, 0.235
     lines = [((-x, -y), (x, -y), (x, y), (-x, y), (-x, -y)), ((-x, -s), (x, -s)), ((-x, s), (x, s))]
-    lines += [((-0.18, -s), (-0.18, s)), ((0.18, -s), (0.18, s)), ((-0.18, 0), (0.18, 0)), ((0, -0.36), (0, 0.36))]
+    lines += [
+        ((-0.18, -s), (-0.18, s)),
+        ((0.18, -s), (0.18, s)),
+        ((-0.18, 0), (0.18, 0)),
+        ((0, -0.36), (0, 0.36)),
+    ]
     _court_lines(painter, item, lines)
 
 
@@ -227,16 +248,22 @@ def _draw_baseball_diamond(painter: Painter, item: Item) -> None:
     if item.variant != "skinned":
         grass = rectangle(cx, cy, side, side, item.angle + math.pi / 4)
         painter.textured(grass, "grass", painter.style.ramp("lawn"), item.seed + 1)
-        painter.flat(ellipse(cx, cy, 0.09 * item.length, 0.09 * item.length, 0, 12), painter.style.ramp("infield")[1])
+        painter.flat(
+            ellipse(cx, cy, 0.09 * item.length, 0.09 * item.length, 0, 12), painter.style.ramp("infield")[1]
+        )
     pose = (item.x, item.y, item.angle, item.length, item.width)
     for sign in (-1, 1):
-        painter.line(place(((-0.5, 0), (0.12, sign * 0.44)), *pose), painter.paint_colour("white", 0.9), 0.003)
+        painter.line(
+            place(((-0.5, 0), (0.12, sign * 0.44)), *pose), painter.paint_colour("white", 0.9), 0.003
+        )
 
 
 def _draw_track(painter: Painter, item: Item) -> None:
     """A running track with lanes around a striped or plain field."""
     outer = outlines(item)[0]
-    painter.textured(outer, "grain", _toned((painter.paint_colour(item.colour, 0.75),) * 2, item.tone), item.seed)
+    painter.textured(
+        outer, "grain", _toned((painter.paint_colour(item.colour, 0.75),) * 2, item.tone), item.seed
+    )
     lane = painter.paint_colour("white", 0.75)
     for share in (0.05, 0.1, 0.15):
         inset = outlines(_inset(item, share * item.width))[0]
@@ -282,7 +309,9 @@ def _draw_bridge(painter: Painter, item: Item) -> None:
             along = -0.5 + (step + 0.5) / count
             painter.line(place(((along, -0.4), (along, 0.4)), *pose), shade(rail, 0.7), 0.05 * item.width)
     else:
-        _dashes(painter, place(((-0.5, 0), (0.5, 0)), *pose), painter.paint_colour("white"), 0.06 * item.width)
+        _dashes(
+            painter, place(((-0.5, 0), (0.5, 0)), *pose), painter.paint_colour("white"), 0.06 * item.width
+        )
 
 
 def _draw_marking(painter: Painter, item: Item) -> None:
@@ -292,6 +321,7 @@ def _draw_marking(painter: Painter, item: Item) -> None:
 
 DRAW: dict[str, Callable[[Painter, Item], None]] = {
     "area": _draw_area,
+    "patch": _draw_patch,
     "road": _draw_road,
     "stream": _draw_stream,
     "tree": _draw_tree,

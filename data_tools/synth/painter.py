@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from data_tools.synth.geometry import Point, Polygon, bounds
-from data_tools.synth.style import PAINTS, Style
+from data_tools.synth.style import PAINTS, ROOFS, Style
 from data_tools.synth.textures import REFERENCE_CANVAS, Colour, patch
 
 SUPERSAMPLING = 2
@@ -45,12 +45,16 @@ class Painter:
         self.draw = ImageDraw.Draw(self.canvas)
 
     def pixels(self, polygon: Sequence[Point]) -> list[Point]:
-        """Return unit coordinates as canvas pixel coordinates (pixel centres are integers for ImageDraw)."""
-        return [(x * self.side - 0.5, y * self.side - 0.5) for x, y in polygon]
+        """Return unit coordinates as canvas pixel coordinates."""
+        return [(x * self.side, y * self.side) for x, y in polygon]
 
     def paint_colour(self, name: str, tone: float = 1.0) -> Colour:
         """Return the seen colour of the paint ``name``."""
         return self.style.paint(shade(PAINTS[name], tone))
+
+    def roof_colour(self, name: str, tone: float = 1.0) -> Colour:
+        """Return the seen colour of a roof called ``name``."""
+        return self.style.paint(shade(ROOFS[name], tone))
 
     def flat(self, polygon: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon with one colour."""
@@ -83,8 +87,9 @@ class Painter:
         *,
         row_angle: float = 0.0,
         row_period: int = 6,
+        softness: float = 0.0,
     ) -> None:
-        """Fill a polygon with a texture between the two tones of ``ramp``."""
+        """Fill a polygon with a texture between the two tones of ``ramp``; ``softness`` blurs its edge."""
         window = self._window([polygon])
         if window is None:
             return
@@ -98,7 +103,10 @@ class Painter:
             row_angle=row_angle,
             row_period=row_period,
         )
-        self.canvas.paste(fill, window[:2], self._mask([polygon], window))
+        mask = self._mask([polygon], window)
+        if softness:
+            mask = mask.filter(ImageFilter.BoxBlur(softness * self.side))
+        self.canvas.paste(fill, window[:2], mask)
 
     def ground(self, texture: str, ramp: tuple[Colour, Colour], seed: int) -> None:
         """Cover the whole canvas with a texture."""
@@ -123,7 +131,7 @@ class Painter:
         swept: list[Polygon] = []
         for polygon in polygons:
             swept.append([(x + dx, y + dy) for x, y in polygon])
-            for (ax, ay), (bx, by) in zip(polygon, [*polygon[1:], polygon[0]]):
+            for (ax, ay), (bx, by) in zip(polygon, [*polygon[1:], polygon[0]], strict=True):
                 swept.append([(ax, ay), (bx, by), (bx + dx, by + dy), (ax + dx, ay + dy)])
         window = self._window(swept)
         if window is None:
@@ -143,14 +151,14 @@ class LabelPainter:
 
     def fill(self, polygon: Sequence[Point], value: int) -> None:
         """Give ``value`` to the canvas pixels of a polygon in unit coordinates."""
-        self.draw.polygon([(x * self.side - 0.5, y * self.side - 0.5) for x, y in polygon], fill=value)
+        self.draw.polygon([(x * self.side, y * self.side) for x, y in polygon], fill=value)
 
     def reduced(self) -> np.ndarray:
-        """Return the class map (size, size) uint8: a value that holds at least half of each output pixel.
+        """Return the class map (size, size) uint8: the most frequent value in each output pixel.
 
-        With four canvas pixels per output pixel the third smallest is the majority where one exists and the
-        larger value of a 2-2 tie, so that small objects win against the ground.
+        Ties go to the larger value, so that objects win against the ground.
         """
         cells = np.asarray(self.canvas).reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING)
-        cells = cells.transpose(0, 2, 1, 3).reshape(self.size, self.size, SUPERSAMPLING**2)
-        return np.sort(cells, axis=-1)[..., SUPERSAMPLING**2 // 2]
+        four = np.sort(cells.transpose(0, 2, 1, 3).reshape(self.size, self.size, 4), axis=-1)
+        a, b, c, d = (four[..., rank] for rank in range(4))
+        return np.where(b == c, b, np.where((a == b) & (c != d), a, d))

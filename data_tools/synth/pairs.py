@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from data_tools.synth.geometry import blob, bounds, box_area, clip_box
-from data_tools.synth.items import Item, outlines
+from data_tools.synth.items import Item, in_drawing_order
 from data_tools.synth.layouts_nature import farmland
 from data_tools.synth.layouts_town import house_rows
+from data_tools.synth.outlines import outlines
 from data_tools.synth.painter import LabelPainter
 from data_tools.synth.scene import label_map, random_stream, render
 from data_tools.synth.site import Site
@@ -95,7 +96,6 @@ class _Plan:
         self.rng = rng
         self.site = Site(rng)
         self.when: list[str] = []
-        self.ground_end = 0
 
     def mark(self, when: str) -> None:
         """Give ``when`` to everything added since the last call."""
@@ -103,15 +103,21 @@ class _Plan:
 
     def existing(self, *times: str) -> list[Item]:
         """Return the items that exist at one of ``times``."""
-        return [item for item, when in zip(self.site.items, self.when) if when in times]
+        return [item for item, when in zip(self.site.items, self.when, strict=True) if when in times]
 
 
 def make_pair(
-    seed: int, index: int, size: int = 160, split: str = "train", change: str | None = None, shift: bool = True
+    seed: int,
+    index: int,
+    size: int = 160,
+    split: str = "train",
+    change: str | None = None,
+    shift: bool = True,
 ) -> Pair:
     """Compose pair ``index`` of the collection ``seed``; the arguments are those of ``make_scene``.
 
-    ``change`` asks for one of ``CHANGES`` (the pair says what there was room for); ``shift`` False leaves out the registration error.
+    ``change`` asks for one of ``CHANGES`` (the pair says what there was room for); ``shift`` False leaves out
+    the registration error.
 
     Raises:
         ValueError: ``change`` is not one of ``CHANGES``.
@@ -132,11 +138,11 @@ def make_pair(
     second = revisit(first, random_stream(split, seed, index, "later style"))
     dx, dy = (rng.uniform(-MAX_SHIFT, MAX_SHIFT) if shift else 0.0 for _ in range(2))
     late = {id(item) for item in plan.existing("after", "car after")}
-    after = tuple(shifted(item, dx, dy) for item in plan.existing("both", "after", "car after"))
+    after = in_drawing_order(shifted(item, dx, dy) for item in plan.existing("both", "after", "car after"))
     return Pair(
         change=_what_changed(plan),
         ground=ground,
-        before=tuple(plan.existing("both", "before", "car before")),
+        before=in_drawing_order(plan.existing("both", "before", "car before")),
         after=after,
         changed=tuple(shifted(item, dx, dy) if id(item) in late else item for item in changed),
         styles=(first, second),
@@ -162,7 +168,6 @@ def _lay_ground(plan: _Plan, ground: str) -> None:
         kept = [item for item in site.items if item.kind == "area"]
         site.items[:], site.taken[:] = kept, []
     plan.mark("both")
-    plan.ground_end = len(site.items)
 
 
 def _lay_old_town(plan: _Plan, ground: str) -> list[tuple[float, float]] | None:
@@ -175,27 +180,23 @@ def _lay_old_town(plan: _Plan, ground: str) -> list[tuple[float, float]] | None:
         site.road(road, width, variant=rng.choice(("", "marked", "kerb")))
         if rng.random() < 0.5:
             before = len(site.items)
-            house_rows(site, [(road, width)], (0.1, 0.16), spacing=0.05, fill=rng.uniform(0.1, 0.4), visible=0.6)
-            _clear_under(plan, before, ground, "both")
+            house_rows(
+                site, [(road, width)], (0.1, 0.16), spacing=0.05, fill=rng.uniform(0.1, 0.4), visible=0.6
+            )
+            _clear_under(plan, before, ground)
     plan.mark("both")
     return road
 
 
-def _clear_under(plan: _Plan, start: int, ground: str, when: str) -> None:
-    """In woods, put a cleared plot under each house added since item ``start``.
-
-    Plots go right above the ground, below every road and house, so that no plot hides what stands there.
-    """
+def _clear_under(plan: _Plan, start: int, ground: str) -> None:
+    """In woods, put a cleared plot under each house added since item ``start``."""
     site, rng = plan.site, plan.rng
     if ground != "forest":
         return
     material = rng.choice(("bare", "lawn", "dry grass"))
-    plots = []
     for house in site.items[start:]:
         plot = blob(rng, house.x, house.y, 0.75 * house.length, roughness=0.12)
-        plots.append(Item("area", points=tuple(plot), material=material, tone=site.tone(), seed=site.seed() + 1))
-    site.items[plan.ground_end : plan.ground_end] = plots
-    plan.when[plan.ground_end : plan.ground_end] = [when] * len(plots)
+        site.area(plot, material, tone=site.tone())
 
 
 def _apply(plan: _Plan, change: str, ground: str, road: list[tuple[float, float]] | None) -> None:
@@ -205,7 +206,7 @@ def _apply(plan: _Plan, change: str, ground: str, road: list[tuple[float, float]
     if change in ("houses", "demolition"):
         start = len(site.items)
         _scatter_houses(site, rng.choice((1, 1, 2, 2, 3, 4, 6)), road is not None)
-        _clear_under(plan, start, ground, when)
+        _clear_under(plan, start, ground)
     elif change in ("houses and road", "road"):
         course = _new_course(site, road)
         if course is not None:
@@ -214,7 +215,7 @@ def _apply(plan: _Plan, change: str, ground: str, road: list[tuple[float, float]
             start = len(site.items)
             if change == "houses and road":
                 house_rows(site, [(course, width)], (0.1, 0.15), spacing=0.03, fill=0.85, visible=0.7)
-            _clear_under(plan, start, ground, when)
+            _clear_under(plan, start, ground)
     plan.mark(when)
 
 

@@ -111,7 +111,9 @@ def _comparison(scene: Scene, rng: Random) -> Question | None:
     if not present or len(certain) < 2:
         return None
     one = rng.choice(present)
-    other = rng.choice([name for name in certain if name != one and (certain[name] or rng.random() < 0.5)] or [one])
+    other = rng.choice(
+        [name for name in certain if name != one and (certain[name] or rng.random() < 0.5)] or [one]
+    )
     if other == one:
         return None
     if rng.random() < 0.5:
@@ -119,7 +121,11 @@ def _comparison(scene: Scene, rng: Random) -> Question | None:
     a, b = certain[one], certain[other]
     if a != b and abs(a - b) < 0.25 * max(a, b):
         return None
-    form = rng.choice(("more", "less", "equal")) if a != b else rng.choice(("more", "less", "equal", "equal", "equal"))
+    form = (
+        rng.choice(("more", "less", "equal"))
+        if a != b
+        else rng.choice(("more", "less", "equal", "equal", "equal"))
+    )
     if form == "equal":
         text = f"Is the number of {plural(one)} equal to the number of {plural(other)}"
     else:
@@ -136,7 +142,11 @@ def _count(scene: Scene, rng: Random) -> Question | None:
         return None
     name = rng.choice(names)
     text = rng.choice(
-        (f"How many {plural(name)} are there", f"What is the number of {plural(name)}", f"What is the amount of {plural(name)}")
+        (
+            f"How many {plural(name)} are there",
+            f"What is the number of {plural(name)}",
+            f"What is the amount of {plural(name)}",
+        )
     )
     return Question(text + _ending(rng), str(certain[name]), "count")
 

@@ -90,13 +90,15 @@ def grounding(scene: Scene, language: Language, rng: Random, count: int) -> list
         answer = language.boxes.encode([box], (scene.size, scene.size))
         target = {"boxes_px": [_rounded(box)], "image_size": [scene.size, scene.size]}
         target["category"] = hit.target.category
-        found.append(Sample(Task.VG, Turn(language.prompt(Task.VG, rng, expression=hit.text), answer), target))
+        found.append(
+            Sample(Task.VG, Turn(language.prompt(Task.VG, rng, expression=hit.text), answer), target)
+        )
     return found
 
 
 def region_description(scene: Scene, language: Language, rng: Random, count: int) -> list[Sample]:
     """Ask up to ``count`` times for the expression of a box; the answer is the plainest one."""
-    hits = expressions(scene, rng)
+    hits = expressions(scene, None)
     things = list(dict.fromkeys(hit.target for hit in hits))
     rng.shuffle(things)
     # One building after another would teach little else.
@@ -123,14 +125,27 @@ def segmentation(scene: Scene, language: Language, rng: Random, count: int, mask
     wanted = present[:count]
     if not wanted or rng.random() < ABSENT_LABEL:
         wanted = [*wanted[: count - 1], rng.choice(absent)]
-    return [_mask_sample(Task.SS, scene.labels == LABEL_INDEX[label], label, language, rng, mask_path) for label in wanted]
+    return [
+        _mask_sample(Task.SS, scene.labels == LABEL_INDEX[label], label, language, rng, mask_path)
+        for label in wanted
+    ]
 
 
 def _mask_sample(
-    task: Task, mask: np.ndarray, label: str, language: Language, rng: Random, path: str, value: int | None = None
+    task: Task,
+    mask: np.ndarray,
+    label: str,
+    language: Language,
+    rng: Random,
+    path: str,
+    value: int | None = None,
 ) -> Sample:
     answer = language.masks.encode(mask.astype(np.uint8), ["others", label])
-    target = {"mask": path, "labels": ["others", label], "value": LABEL_INDEX[label] if value is None else value}
+    target = {
+        "mask": path,
+        "labels": ["others", label],
+        "value": LABEL_INDEX[label] if value is None else value,
+    }
     return Sample(task, Turn(language.prompt(task, rng, label=label), answer), target)
 
 

@@ -15,12 +15,20 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from data_tools.synth.geometry import Box, bounds, clip_box
-from data_tools.synth.items import CATEGORIES, LABEL_INDEX, Item, SceneObject, object_of, outlines
+from data_tools.synth.geometry import Box, bounds, clip_polygon
+from data_tools.synth.items import (
+    CATEGORIES,
+    LABEL_INDEX,
+    UNLABELLED_KINDS,
+    Item,
+    SceneObject,
+    in_drawing_order,
+)
 from data_tools.synth.layouts_facilities import FACILITIES
 from data_tools.synth.layouts_nature import NATURE
 from data_tools.synth.layouts_town import TOWN
 from data_tools.synth.objects import DRAW
+from data_tools.synth.outlines import object_of, outlines
 from data_tools.synth.painter import LabelPainter, Painter
 from data_tools.synth.site import Site
 from data_tools.synth.style import Style, develop, draw_style
@@ -97,7 +105,9 @@ def random_stream(split: str, seed: int, index: int, purpose: str) -> Random:
     return Random(f"{split}/{seed}/{index}/{purpose}")
 
 
-def make_scene(seed: int, index: int, size: int = 160, split: str = "train", kind: str | None = None) -> Scene:
+def make_scene(
+    seed: int, index: int, size: int = 160, split: str = "train", kind: str | None = None
+) -> Scene:
     """Compose scene ``index`` of the collection ``seed``.
 
     Args:
@@ -118,14 +128,13 @@ def make_scene(seed: int, index: int, size: int = 160, split: str = "train", kin
     site = Site(rng)
     LAYOUTS[kind](site)
     style = draw_style(random_stream(split, seed, index, "style"))
-    return Scene(kind, tuple(site.items), style, size, seed, index, split, find_landmarks(site.items))
+    items = in_drawing_order(site.items)
+    return Scene(kind, items, style, size, seed, index, split, find_landmarks(items))
 
 
-def find_landmarks(items: list[Item]) -> tuple[tuple[str, Box], ...]:
+def find_landmarks(items: tuple[Item, ...]) -> tuple[tuple[str, Box], ...]:
     """Return the named regions among ``items`` with their boxes cut to the image."""
-    return tuple(
-        (item.landmark, clip_box(bounds(outlines(item)[0]))) for item in items if item.landmark
-    )
+    return tuple((item.landmark, bounds(clip_polygon(outlines(item)[0]))) for item in items if item.landmark)
 
 
 def render(items: tuple[Item, ...], style: Style, size: int) -> Image.Image:
@@ -143,7 +152,7 @@ def label_map(items: tuple[Item, ...], size: int) -> np.ndarray:
     """
     painter = LabelPainter(size)
     for item in items:
-        if item.kind == "marking":
+        if item.kind in UNLABELLED_KINDS:
             continue
         value = LABEL_INDEX[item.label or "others"]
         for polygon in outlines(item):

@@ -6,12 +6,13 @@ import math
 from random import Random
 
 from data_tools.synth.geometry import ellipse, place, rectangle
-from data_tools.synth.items import Item, harbor_parts, outlines
+from data_tools.synth.items import Item
+from data_tools.synth.outlines import harbor_parts, outlines
 from data_tools.synth.painter import Painter, shade
 
 
 def _facing(painter: Painter, normal_angle: float) -> float:
-    """Return the brightness of a roof plane that looks towards ``normal_angle``: lit when it meets the sun."""
+    """Return the brightness of a roof plane that looks towards ``normal_angle``: high towards the sun."""
     return 1.0 - 0.28 * math.cos(normal_angle - painter.style.sun)
 
 
@@ -19,7 +20,7 @@ def draw_building(painter: Painter, item: Item) -> None:
     """A building with its shadow and a roof: "flat", "gable", "hip", "sheds" (parallel ridges) or "ell"."""
     footprint = outlines(item)
     painter.shadow(footprint, item.height)
-    roof = painter.paint_colour(item.colour, item.tone)
+    roof = painter.roof_colour(item.colour, item.tone)
     pose = (item.x, item.y, item.angle, item.length, item.width)
     if item.variant in ("flat", "ell"):
         _flat_roof(painter, item)
@@ -27,8 +28,12 @@ def draw_building(painter: Painter, item: Item) -> None:
     painter.flat(footprint[0], roof)
     up, down = item.angle - math.pi / 2, item.angle + math.pi / 2
     if item.variant == "gable":
-        painter.flat(place(((-0.5, -0.5), (0.5, -0.5), (0.5, 0), (-0.5, 0)), *pose), shade(roof, _facing(painter, up)))
-        painter.flat(place(((-0.5, 0), (0.5, 0), (0.5, 0.5), (-0.5, 0.5)), *pose), shade(roof, _facing(painter, down)))
+        painter.flat(
+            place(((-0.5, -0.5), (0.5, -0.5), (0.5, 0), (-0.5, 0)), *pose), shade(roof, _facing(painter, up))
+        )
+        painter.flat(
+            place(((-0.5, 0), (0.5, 0), (0.5, 0.5), (-0.5, 0.5)), *pose), shade(roof, _facing(painter, down))
+        )
     elif item.variant == "hip":
         ridge = max(0.0, 0.5 - 0.5 * item.width / item.length)
         planes = (
@@ -53,7 +58,7 @@ def draw_building(painter: Painter, item: Item) -> None:
 
 def _flat_roof(painter: Painter, item: Item) -> None:
     rng = Random(item.seed)
-    roof = painter.paint_colour(item.colour, item.tone)
+    roof = painter.roof_colour(item.colour, item.tone)
     footprint = outlines(item)[0]
     painter.textured(footprint, "grain", (shade(roof, 0.8), shade(roof, 1.12)), item.seed)
     painter.line([*footprint, footprint[0]], shade(roof, 1.18), 0.006)
@@ -78,15 +83,24 @@ def draw_tank(painter: Painter, item: Item) -> None:
     inner = ellipse(item.x, item.y, 0.9 * item.length, 0.9 * item.length)
     if item.variant == "floating":
         painter.flat(inner, shade(top, 0.45))
-        dx, dy = 0.05 * item.length * math.cos(painter.style.sun), 0.05 * item.length * math.sin(painter.style.sun)
-        painter.flat(ellipse(item.x + dx, item.y + dy, 0.78 * item.length, 0.78 * item.length), shade(top, 0.85))
+        dx, dy = (
+            0.05 * item.length * math.cos(painter.style.sun),
+            0.05 * item.length * math.sin(painter.style.sun),
+        )
+        painter.flat(
+            ellipse(item.x + dx, item.y + dy, 0.78 * item.length, 0.78 * item.length), shade(top, 0.85)
+        )
     else:
         painter.flat(inner, shade(top, 0.95))
         # A shallow cone: the half that meets the sun is brighter.
         half = [point for point in ellipse(0, 0, 0.9, 0.9, 0, 24) if point[0] <= 1e-9]
-        painter.flat(place(half, item.x, item.y, painter.style.sun, item.length, item.length), shade(top, 1.06))
+        painter.flat(
+            place(half, item.x, item.y, painter.style.sun, item.length, item.length), shade(top, 1.06)
+        )
         painter.line(
-            place(((0, 0), (0.45, 0)), item.x, item.y, item.angle, item.length, item.length), shade(top, 0.8), 0.003
+            place(((0, 0), (0.45, 0)), item.x, item.y, item.angle, item.length, item.length),
+            shade(top, 0.8),
+            0.003,
         )
     hub = 0.08 * item.length
     painter.flat(ellipse(item.x, item.y, hub, hub, 0, 8), shade(top, 0.75))
@@ -116,7 +130,9 @@ def draw_harbor(painter: Painter, item: Item) -> None:
 
 def _moored_boat(painter: Painter, rng: Random, x: float, y: float, length: float, angle: float) -> None:
     width = length * rng.uniform(0.3, 0.38)
-    hull = painter.paint_colour(rng.choices(("white", "gray", "blue"), (0.8, 0.14, 0.06))[0], rng.uniform(0.85, 1.05))
+    hull = painter.paint_colour(
+        rng.choices(("white", "gray", "blue"), (0.8, 0.14, 0.06))[0], rng.uniform(0.85, 1.05)
+    )
     shape = ((0.5, 0.0), (0.2, 0.5), (-0.5, 0.42), (-0.5, -0.42), (0.2, -0.5))
     painter.flat(place(shape, x, y, angle, length, width), hull)
     cabin = ((0.12, -0.22), (0.12, 0.22), (-0.25, 0.25), (-0.25, -0.25))

@@ -48,10 +48,24 @@ PAINTS: dict[str, Colour] = {
     "green": (48, 122, 66),
     "brown": (122, 84, 60),
 }
+# Roofs carry the same names in weathered tones.
+ROOFS: dict[str, Colour] = {
+    "white": (220, 218, 210),
+    "gray": (136, 134, 132),
+    "red": (164, 70, 54),
+    "blue": (66, 104, 166),
+    "brown": (112, 84, 66),
+}
 # Pairs that light, haze or noise can make look alike; an expression never relies on telling them apart.
 CONFUSABLE = frozenset(
     frozenset(pair)
-    for pair in (("white", "gray"), ("gray", "black"), ("red", "brown"), ("yellow", "white"), ("brown", "gray"))
+    for pair in (
+        ("white", "gray"),
+        ("gray", "black"),
+        ("red", "brown"),
+        ("yellow", "white"),
+        ("brown", "gray"),
+    )
 )
 SEASONS = ("spring", "summer", "dry", "autumn", "winter")
 _SEASON_SHIFT: dict[str, tuple[float, float, float]] = {
@@ -107,7 +121,9 @@ class Style:
 
     def ramp(self, material: str) -> tuple[Colour, Colour]:
         """Return the dark and light tone of ``material`` in this picture."""
-        dark, light = self.water if material == "water" else MATERIALS[material]
+        if material == "water":
+            return self._seen(self.water[0], 0.0, 0.4), self._seen(self.water[1], 0.0, 0.4)
+        dark, light = MATERIALS[material]
         green = VEGETATION.get(material, 0.0)
         return self._seen(dark, green), self._seen(light, green)
 
@@ -115,18 +131,24 @@ class Style:
         """Return how a painted (non-vegetated) surface of true ``colour`` is seen."""
         return self._seen(colour, 0.0)
 
-    def _seen(self, colour: Colour, vegetation: float) -> Colour:
+    def _seen(self, colour: Colour, vegetation: float, infrared_share: float = 1.0) -> Colour:
+        """Return how the sensor shows a surface of true ``colour``.
+
+        ``vegetation`` is the share of leaves, ``infrared_share`` how much near infrared it reflects for its
+        red light when it has none.
+        """
         red, green, blue = (float(value) for value in colour)
         if vegetation:
             shift = _SEASON_SHIFT[self.season]
             red, green, blue = red * shift[0], green * shift[1], blue * shift[2]
         if self.sensor.startswith("infrared"):
-            # Leaves reflect near infrared strongly, water hardly, the rest about as much as red light.
-            infrared = red + vegetation * (1.2 * green + 10)
+            # Leaves reflect near infrared strongly, water hardly, other things about as much as red light.
+            infrared = red * infrared_share + vegetation * (0.8 * green + 24)
+            red, green, blue = red, green * (1 - 0.35 * vegetation), blue * (1 - 0.1 * vegetation)
             if self.sensor == "infrared green":
-                red, green, blue = blue * 1.05 + 8, infrared, red * 0.9
+                red, green, blue = blue * 0.95 + 8, infrared, red * (0.9 - 0.5 * vegetation)
             else:
-                red, green, blue = infrared, green * 0.95, blue * 1.05 + 6
+                red, green, blue = infrared, green * 0.97 + 6, blue * 1.05 + 10
         return (min(255, round(red)), min(255, round(green)), min(255, round(blue)))
 
 
@@ -142,9 +164,9 @@ def draw_style(rng: Random) -> Style:
         sensor=sensor,
         water=rng.choice(_WATERS),
         gains=(1 + warm, 1 + rng.gauss(0, 0.02), 1 - warm),
-        brightness=rng.uniform(0.72, 1.25),
+        brightness=rng.uniform(0.7, 1.2),
         contrast=rng.uniform(0.8, 1.2),
-        saturation=rng.uniform(0.65, 1.3),
+        saturation=rng.uniform(0.55, 1.25),
         haze=max(0.0, rng.uniform(-0.2, 0.22)),
         noise=rng.uniform(0.5, 5.0),
         blur=max(0.0, rng.uniform(-0.4, 0.75)),

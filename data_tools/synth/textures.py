@@ -80,7 +80,9 @@ def _tile(kind: str, sun_octant: int) -> Image.Image:
     elif kind == "grass":
         tile = _to_bytes(0.8 * _power_noise("grass", 1.5) + 0.5 * _power_noise("grass fine", 0.5), 42)
     elif kind == "water":
-        tile = _to_bytes(0.8 * _power_noise("water", 1.2, stretch=0.5) + 0.2 * _power_noise("ripple", 0.2), 34)
+        tile = _to_bytes(
+            0.8 * _power_noise("water", 1.2, stretch=0.5) + 0.2 * _power_noise("ripple", 0.2), 34
+        )
     elif kind == "waves":
         tile = _to_bytes(0.9 * _power_noise("waves", 0.9, stretch=0.35), 44)
     else:
@@ -101,10 +103,13 @@ def _rows(period: int, angle_step: int) -> Image.Image:
 
 @lru_cache(maxsize=4096)
 def _ramp(dark: Colour, light: Colour) -> tuple[list[int], list[int], list[int]]:
-    """Return one lookup table per channel that maps grey 0..255 to a colour between ``dark`` and ``light``."""
+    """Return a lookup table per channel from grey 0..255 to colours from ``dark`` to ``light``."""
     steps = np.linspace(0.0, 1.0, 256)
-    tables = [np.clip(np.rint(a + (b - a) * steps), 0, 255).astype(int).tolist() for a, b in zip(dark, light)]
-    return tables[0], tables[1], tables[2]
+    channels = zip(dark, light, strict=True)
+    red, green, blue = (
+        np.clip(np.rint(a + (b - a) * steps), 0, 255).astype(int).tolist() for a, b in channels
+    )
+    return red, green, blue
 
 
 def patch(
@@ -155,7 +160,7 @@ def _noise_bank() -> np.ndarray:
 
 
 def sensor_noise(size: int, seed: int) -> np.ndarray:
-    """Return white noise (size, size, 3), float32, unit deviation, cut from a fixed bank at a seeded offset."""
+    """Return white noise (size, size, 3), float32, unit deviation, from a fixed bank at a seeded offset."""
     bank = _noise_bank()
     planes = []
     for channel in range(3):
@@ -165,7 +170,7 @@ def sensor_noise(size: int, seed: int) -> np.ndarray:
 
 
 def shading_field(size: int, seed: int) -> np.ndarray:
-    """Return a slow brightness field (size, size), float32, about unit deviation: relief, thin cloud, vignetting."""
+    """Return slow brightness changes (size, size), float32, about unit deviation: relief, thin cloud."""
     bank = _noise_bank()
     row, column = (seed * 31) % 1000, (seed * 17) % 1000
     coarse = np.clip(bank[row : row + 4, column : column + 4], -2, 2)

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -53,8 +53,8 @@ class Order:
     seed: int = 0
     split: Literal["train", "eval"] = "train"
     turns: int = 4
-    boxes: BoxCodec = BoxCodec()
-    masks: MaskCodec = MaskCodec()
+    boxes: BoxCodec = field(default_factory=BoxCodec)
+    masks: MaskCodec = field(default_factory=MaskCodec)
     image_format: Literal["jpeg", "webp"] = "jpeg"
 
     @property
@@ -80,7 +80,9 @@ def write_collection(order: Order, out: Path, *, workers: int = 1, force: bool =
             "scene_classes": list(SCENE_CLASSES),
             "records": made,
         }
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (folder / MANIFEST).write_text(
+            json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
     return made
 
 
@@ -104,7 +106,9 @@ def _replacing(out: Path, force: bool) -> Iterator[Path]:
     if occupied and not force:
         raise ValueError(f"{out} is not empty; name another folder or replace it with --force")
     if occupied and not _is_collection(out):
-        raise ValueError(f"{out} was not written by this command (no {MANIFEST} of {GENERATOR}); remove it yourself")
+        raise ValueError(
+            f"{out} was not written by this command (no {MANIFEST} of {GENERATOR}); remove it yourself"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     # mkdtemp makes private folders; a collection is as readable as any other new folder.
@@ -135,7 +139,9 @@ def _write_all(order: Order, folder: Path, workers: int) -> dict[str, int]:
     for index in range(0, max(order.scenes, order.pairs), 1000):
         for part in ("images", "masks"):
             (folder / part / f"{index // 1000:03d}").mkdir(parents=True, exist_ok=True)
-    jobs = [("scene", index) for index in range(order.scenes)] + [("pair", index) for index in range(order.pairs)]
+    jobs = [("scene", index) for index in range(order.scenes)] + [
+        ("pair", index) for index in range(order.pairs)
+    ]
     counted: Counter[str] = Counter()
     names = ["train"] if order.split == "train" else [task.value for task in Task]
     with ExitStack() as stack:
@@ -198,7 +204,8 @@ def _pair_records(order: Order, folder: Path, index: int) -> list[Record]:
     language = order.language
     stem = f"{index // 1000:03d}/p{index:06d}"
     images = tuple(
-        _save_image(order, folder, f"{stem}{when}", picture) for when, picture in zip("ab", pair.pictures, strict=True)
+        _save_image(order, folder, f"{stem}{when}", picture)
+        for when, picture in zip("ab", pair.pictures, strict=True)
     )
     mask_path = f"masks/{stem}.png"
     groups = [[samples.change_captioning(pair, language, rng)]]

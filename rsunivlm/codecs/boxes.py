@@ -25,6 +25,7 @@ import numpy.typing as npt
 from rsunivlm.codecs.settings import CodecSettings, check_image_size, check_integer
 
 Boxes = npt.NDArray[np.float64]
+_Found = tuple[list[float], tuple[str, ...]]  # numbers of one bracket, notes about its notation
 
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _POINT = rf"\([ \t]*{_NUMBER}[ \t,]+{_NUMBER}[ \t]*\)"
@@ -198,32 +199,39 @@ def _sides(image_size: tuple[int, int]) -> Boxes:
     return np.array(check_image_size(image_size) * 2, dtype=np.float64)
 
 
-def _find_boxes(text: str) -> Iterator[tuple[list[float], tuple[str, ...]]]:
+def _find_boxes(text: str) -> Iterator[_Found]:
     """Yield the numbers and the notes of every bracket that tries to be a box; not four: dropped."""
     for match in _BRACKETS.finditer(text):
-        kind = match.lastgroup
-        body = match[kind] if kind else ""
-        if kind == "unclosed":  # the last number may be cut in half, so the bracket is not read
-            if _DIGIT.search(body):
-                yield [], (_NOT_FOUR,)
-            continue
+        kind = match.lastgroup or ""
         if kind in ("cells", "angle", "points"):
-            runs = match["cells"] or match["points"]
-            numbers = [float(number) for number in _NUMBER_ONLY.findall(runs)]
-            notes: tuple[str, ...] = (
-                f"written as {'(x1,y1),(x2,y2)' if kind == 'points' else '<x1><y1><x2><y2>'}",
-            )
-            if kind == "angle" and float(_NUMBER_ONLY.findall(match["angle"])[0]) % 180 != 0:
-                notes += (_ANGLE,)
+            numbers, notes = _read_runs(match)
         else:
-            words = [word for word in _SEPARATORS.split(body) if word]
-            if not all(_NUMBER_ONLY.fullmatch(word) for word in words):
-                # Letters: a task token or plain prose, except in square brackets that hold a digit too.
-                if kind == "square" and _DIGIT.search(body):
-                    yield [], (_NOT_FOUR,)
+            found = _read_bracket(kind, match[kind])
+            if found is None:
                 continue
-            if not words or (kind in ("round", "pointed") and len(words) == 1):  # prose: "(2)"
-                continue
-            numbers = [float(word) for word in words]
-            notes = () if kind == "square" else ("written in other brackets",)
+            numbers, notes = found
         yield (numbers, notes) if len(numbers) == 4 else ([], (_NOT_FOUR,))
+
+
+def _read_runs(match: re.Match[str]) -> _Found:
+    """Numbers of ``<x1><y1><x2><y2>``, with or without an angle, and of ``(x1,y1),(x2,y2)``."""
+    if match["points"]:
+        return _numbers(match["points"]), ("written as (x1,y1),(x2,y2)",)
+    turned = match["angle"] is not None and _numbers(match["angle"])[0] % 180 != 0
+    return _numbers(match["cells"]), ("written as <x1><y1><x2><y2>", *([_ANGLE] if turned else []))
+
+
+def _read_bracket(kind: str, body: str) -> _Found | None:
+    """Numbers of one bracket, none if it only looks like a box, and None if it is prose."""
+    words = [word for word in _SEPARATORS.split(body) if word]
+    numeric = all(_NUMBER_ONLY.fullmatch(word) for word in words)
+    if kind == "unclosed" or (kind == "square" and not numeric):
+        # Cut off, so that the last number may be half of one, or a box with a slip in it. "[VG]" is neither.
+        return ([], ()) if _DIGIT.search(body) else None
+    if not numeric or not words or (kind in ("round", "pointed") and len(words) == 1):
+        return None  # "(2 ships)", "<p>", "(2)"
+    return _numbers(body), () if kind == "square" else ("written in other brackets",)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in _NUMBER_ONLY.findall(text)]

@@ -200,7 +200,7 @@ class _Reader:
     def _read_row(self, line: str, row: Grid) -> None:
         filled, last, start = 0, 0, 0
         for run in _COUNT.finditer(line):
-            count = _bounded_count(run[1], self.grid + 1)
+            count = _parse_count(run[1])
             opening = start == 0 and self.rows_found == 1
             written, start = line[start : run.start()], run.end()
             if count == 0:
@@ -287,7 +287,6 @@ def _last_end(mark: re.Pattern[str], text: str) -> int:
     return max((match.end() for match in mark.finditer(text)), default=0)
 
 
-def _bounded_count(digits: str, limit: int) -> int:
-    """The number, at most `limit`, without turning a million digits into an integer."""
-    significant = digits.lstrip("0")
-    return min(int(significant[:7] or "0"), limit)
+def _parse_count(digits: str) -> int:
+    """The number, or some number beyond every grid: a million digits must not become an integer."""
+    return int(digits.lstrip("0")[:7] or "0")

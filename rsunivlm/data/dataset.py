@@ -1,7 +1,7 @@
 """Training samples: position in the run -> record -> tokens, labels and pixels.
 
-A run is one long list of positions. Position p belongs to epoch ``p // len(mixture)``, and the record at it
-follows from `Mixture.plan`, which is computed, not drawn. So a sample depends on (seed, epoch, mixture) and
+A run is one long list of positions, epoch after epoch. The record at a position follows from `Mixture.plan`
+(and, on request, from the lengths: `rsunivlm.data.order`), which is computed, not drawn. So a sample depends on (seed, epoch, mixture) and
 its position alone: the number of loader workers changes nothing, and a resumed run needs only its position.
 
 A bad sample stops the run with its name. It is never replaced by another, and an over-long one is never cut:
@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.data.order import group_by_length
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
@@ -42,7 +43,16 @@ class Sample:
 class TrainingSamples(Dataset[Sample]):
     """The samples of a run, by position."""
 
-    def __init__(self, mixture: Mixture, processor: RSUniVLMProcessor, num_samples: int, max_length: int) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        processor: RSUniVLMProcessor,
+        num_samples: int,
+        max_length: int,
+        *,
+        global_batch: int = 1,
+        length_window: int = 0,
+    ) -> None:
         """Plan the run and check every record in it.
 
         Args:
@@ -50,19 +60,24 @@ class TrainingSamples(Dataset[Sample]):
             processor: of the model to be trained.
             num_samples: length of the run; beyond one epoch the next one's plan follows.
             max_length: most tokens a sample may have, images included.
+            global_batch: samples per forward pass of all processes.
+            length_window: batches among which samples of like length are brought together; 0 keeps the
+                plan's order.
 
         Raises:
             ValueError: a planned record is invalid or longer than ``max_length``; names it and the mend.
         """
         self.mixture = mixture
         self.processor = processor
-        self.num_samples = num_samples
-        self._plans: dict[int, np.ndarray] = {}
-        self._check_lengths(max_length)
+        epochs = -(-num_samples // len(mixture))
+        self._plan = np.concatenate([mixture.plan(epoch) for epoch in range(epochs)])[:num_samples]
+        lengths = self._check_lengths(max_length)
+        if length_window:
+            self._plan = self._plan[group_by_length(lengths, global_batch, length_window, mixture.seed)]
 
     def __len__(self) -> int:
         """Samples in the run."""
-        return self.num_samples
+        return len(self._plan)
 
     def __getitem__(self, position: int) -> Sample:
         """Load the sample at a position.
@@ -70,8 +85,7 @@ class TrainingSamples(Dataset[Sample]):
         Raises:
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
-        epoch, index = divmod(position, len(self.mixture))
-        dataset_index, record_index = self._plan(epoch)[index]
+        dataset_index, record_index = self._plan[position]
         dataset = self.mixture.datasets[dataset_index]
         record = dataset.records[int(record_index)]
         try:
@@ -86,23 +100,20 @@ class TrainingSamples(Dataset[Sample]):
             expert_id=self.processor.expert_of(record.task),
         )
 
-    def _plan(self, epoch: int) -> np.ndarray:
-        if epoch not in self._plans:
-            self._plans = {epoch: self.mixture.plan(epoch)}  # positions come in order: one epoch is enough
-        return self._plans[epoch]
-
     def _encode(self, record: Record) -> tuple[list[int], list[int]]:
         turns = [(turn.prompt, turn.answer) for turn in record.turns]
         return self.processor.encode_conversation(turns, len(record.images))
 
-    def _check_lengths(self, max_length: int) -> None:
-        epochs = -(-self.num_samples // len(self.mixture))
-        taken = [self._plan(epoch)[: self.num_samples - epoch * len(self.mixture)] for epoch in range(epochs)]
+    def _check_lengths(self, max_length: int) -> np.ndarray:
+        """Refuse over-long records; returns a bound of each planned sample's length."""
         too_long: list[str] = []
-        for dataset_index, record_index in np.unique(np.concatenate(taken), axis=0):
+        planned, position = np.unique(self._plan, axis=0, return_inverse=True)
+        bounds = np.empty(len(planned), dtype=np.int64)
+        for row, (dataset_index, record_index) in enumerate(planned):
             dataset = self.mixture.datasets[dataset_index]
             record = dataset.records[int(record_index)]
-            if self._length_bound(record) <= max_length:
+            bounds[row] = self._length_bound(record)
+            if bounds[row] <= max_length:
                 continue
             try:
                 length = len(self._encode(record)[0])
@@ -116,6 +127,7 @@ class TrainingSamples(Dataset[Sample]):
                 f"{len(too_long)} record(s) are longer than max_length={max_length} tokens: {named}; "
                 "shorten or remove them, or raise max_length"
             )
+        return bounds[position.ravel()]
 
     def _length_bound(self, record: Record) -> int:
         """An upper bound of the sample's length that needs no tokenizer.

@@ -20,7 +20,7 @@ from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, ImageLike, Request
 from rsunivlm.inference.loading import load_checkpoint
-from rsunivlm.tasks import IMAGE_MARK, Route, Task, route
+from rsunivlm.tasks import IMAGE_MARK, Route, Task, route, with_token
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -156,9 +156,7 @@ class RSUniVLM:
                 f"task {chosen.task} ({chosen.task.token}) looks at {chosen.task.num_images} image(s), "
                 f"{len(request.images)} were given: {request.prompt!r}"
             )
-        prompt = request.prompt.replace(IMAGE_MARK, "").strip()
-        if chosen.source != "token":
-            prompt = f"{chosen.task.token} {_without_alias(prompt, chosen)}"
+        prompt = with_token(request.prompt.replace(IMAGE_MARK, "").strip(), chosen.task)
         ids, _ = self.processor.encode_conversation([(prompt, None)], len(request.images))
         pictures = tuple(open_image(image) for image in request.images)
         return _Prepared(index, request, chosen, self.processor.expert_of(chosen.task), pictures, ids)
@@ -219,8 +217,3 @@ def _batches(prepared: Sequence[_Prepared], batch_size: int) -> Iterator[list[_P
         rows.sort(key=lambda item: (item.expert, len(item.input_ids), item.index))
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
-
-
-def _without_alias(prompt: str, chosen: Route) -> str:
-    """Drop another model's task token, which ours replaces."""
-    return prompt.partition("]")[2].strip() if chosen.source == "alias" and prompt.startswith("[") else prompt

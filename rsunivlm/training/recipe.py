@@ -61,6 +61,8 @@ class Recipe:
         save_dtype: Type of the published weights.
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         max_length: Samples with more tokens, images included, are refused before training.
+        length_window: Batches among which samples of like length are brought together, so that less is
+            padded; 0 keeps the order of the plan.
         workers: Processes that load samples, per training process; 0 loads in the training process.
         deepspeed: DeepSpeed configuration (JSON), used when a launcher starts the processes.
         log_every: Steps between two log entries.
@@ -90,6 +92,7 @@ class Recipe:
     save_dtype: Literal["fp32", "bf16"] = "fp32"
     gradient_checkpointing: bool = False
     max_length: int = 4096
+    length_window: int = 0
     workers: int = 0
     deepspeed: str = ""
     log_every: int = 10
@@ -99,7 +102,7 @@ class Recipe:
         for key in ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key} must be above 0, got {getattr(self, key)}")
-        for key in ("seed", "max_steps", "workers", "save_every", "weight_decay"):
+        for key in ("seed", "max_steps", "length_window", "workers", "save_every", "weight_decay"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if not 0 <= self.warmup_ratio < 1:

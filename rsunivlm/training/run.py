@@ -55,7 +55,14 @@ def train(recipe: Recipe) -> Path:
     global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
     steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
     # The last step is filled from the plan of the next epoch, so that all steps weigh the same.
-    samples = TrainingSamples(mixture, processor, steps * global_batch, recipe.max_length)
+    samples = TrainingSamples(
+        mixture,
+        processor,
+        steps * global_batch,
+        recipe.max_length,
+        global_batch=recipe.batch_size * processes,
+        length_window=recipe.length_window,
+    )
 
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these would make the model in shards, which upcycling cannot read.

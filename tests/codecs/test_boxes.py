@@ -50,7 +50,7 @@ def test_encoding_repairs_and_counts_what_it_drops():
     assert text == BoxCodec().encode(boxes, SIZE)
     assert BoxCodec(range=1000).encode_with_report(boxes[3:4], SIZE)[1].dropped == 0
     assert BoxCodec().encode_with_report([], SIZE) == ("", BoxReport(0, 0, 0, ()))
-    assert BoxCodec().encode_units([[-1e-9, 0, 5, 5]]) == "[0, 0, 5, 5]"  # not "-0"
+    assert BoxCodec().encode_units([[-0.0, -1e-9, 5, 5]]) == "[0, 0, 5, 5]"  # not "-0"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,8 @@ def test_notations_that_mean_one_thing_are_read(text, boxes):
 
 def test_foreign_notations_are_noted():
     assert read("(10,20),(30,40)")[1].notes == ("written as (x1,y1),(x2,y2): 1",)
-    report = read("{<10><20><30><40>|<35>}")[1]
+    assert read("{<10><20><30><40>|<180>}")[1].notes == ("written as <x1><y1><x2><y2>: 1",)
+    report = read("{<10><20><30><40>|<90>}")[1]
     assert report.repaired == 1
     assert report.notes == ("written as <x1><y1><x2><y2>: 1", "angle ignored, upright corners kept: 1")
 
