@@ -25,7 +25,7 @@ _EXPORTS = {
     "route": "rsunivlm.tasks",
 }
 
-__all__ = ["__version__", *sorted(_EXPORTS)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_EXPORTS)]
 
 if TYPE_CHECKING:
     from rsunivlm.codecs.boxes import BoxCodec as BoxCodec

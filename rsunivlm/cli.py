@@ -26,12 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rsunivlm", description="Ask questions about aerial and satellite images.")
+    parser = argparse.ArgumentParser(
+        prog="rsunivlm", description="Ask questions about aerial and satellite images."
+    )
     parser.add_argument("--version", action="version", version=f"rsunivlm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     ask = commands.add_parser("ask", help="ask one question about an image or a pair")
-    ask.add_argument("inputs", nargs="+", metavar="IMAGE [IMAGE2] PROMPT", help="one or two images, then the prompt")
+    ask.add_argument(
+        "inputs", nargs="+", metavar="IMAGE [IMAGE2] PROMPT", help="one or two images, then the prompt"
+    )
     ask.add_argument("--model", help="checkpoint folder or hub id (default: the bundled nano checkpoint)")
     ask.add_argument("--task", help="override the router: sc, vqa, cap, vg, reg, ss, cc, cd or a task token")
     ask.add_argument("--labels", help="comma-separated classes that a mask may hold")
@@ -78,7 +82,8 @@ def _ask(args: argparse.Namespace) -> int:
     if answer.mask is not None:
         print("share of the image:", result["mask_share"])
     print(
-        f"[task {result['task']}, {result['granularity']} expert, route by {answer.route.source}]", file=sys.stderr
+        f"[task {result['task']}, {result['granularity']} expert, route by {answer.route.source}]",
+        file=sys.stderr,
     )
     return 0
 

@@ -171,11 +171,20 @@ _WORD_CUES: tuple[tuple[Task, re.Pattern[str]], ...] = (
     (
         Task.VG,
         re.compile(
-            r"\b(where (is|are)|locat(e|ion)|bounding box|box(es)? (of|for|around)|ground|find|detect)\b", re.I
+            r"\b(where (is|are)|locat(e|ion)|bounding box|box(es)? (of|for|around)|ground|find|detect)\b",
+            re.I,
         ),
     ),
-    (Task.SC, re.compile(r"\b(classif(y|ication)|(scene )?category|which (scene )?class|land[- ]use class)\b", re.I)),
-    (Task.CAP, re.compile(r"\b(caption|describe|description|summari[sz]e|what does (this|the) image show)\b", re.I)),
+    (
+        Task.SC,
+        re.compile(
+            r"\b(classif(y|ication)|(scene )?category|which (scene )?class|land[- ]use class)\b", re.I
+        ),
+    ),
+    (
+        Task.CAP,
+        re.compile(r"\b(caption|describe|description|summari[sz]e|what does (this|the) image show)\b", re.I),
+    ),
     (
         Task.VQA,
         re.compile(r"\?\s*$|^\s*(is|are|how many|what|which|does|do|can|are there|is there|count)\b", re.I),
@@ -284,7 +293,7 @@ def render_prompt(task: Task, *, template: int = 0, **slots: str) -> str:
 
 
 def with_images(prompt: str, num_images: int, separator: str = "") -> str:
-    """Put the image marks before a prompt: ``<image><image>\\n[CCD] ...``.
+    """Put the image marks and a line break before a prompt, e.g. two marks before ``[CCD] ...``.
 
     Args:
         prompt: Prompt without image marks.

@@ -40,9 +40,11 @@ def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
             prepare(Path(folder), command)
         output = train(recipe)
     except ValueError as error:
-        # An error from a loader worker carries a traceback; its last line is the message.
-        message = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")
-        print(f"error: {message}", file=sys.stderr)
+        lines = str(error).strip().splitlines()
+        # An error from a loader worker arrives as a traceback; its last line is the message.
+        from_worker = any(line.startswith("Original Traceback") for line in lines)
+        message = lines[-1].removeprefix("ValueError: ") if from_worker else " ".join(lines)
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
         return 2
     say(f"stage {stage} is done: {output}")
     return 0
@@ -124,4 +126,4 @@ def share_cores() -> None:
 def say(*lines: str, sep: str = " ") -> None:
     """Print once per run, not once per process."""
     if RANK == 0:
-        print(*lines, sep=sep, flush=True)
+        print(*lines, sep=sep, flush=True)  # noqa: T201

@@ -24,7 +24,9 @@ def rs_sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             return Path(unpacked) / name
         script = SAMPLE_ARCHIVES / "unpack.sh"
         if not script.is_file():
-            pytest.skip(f"the real sample ({name}) is not here; set RSUNIVLM_SAMPLE to its folder to run this test")
+            pytest.skip(
+                f"the real sample ({name}) is not here; set RSUNIVLM_SAMPLE to its folder to run this test"
+            )
         if not (target / name).is_dir():
             archive = "vhr10" if name == "vhr10_rsvg" else name
             subprocess.run(["bash", str(script), str(target), archive], check=True, capture_output=True)
@@ -39,13 +41,17 @@ def tiny_tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from data_tools.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
-    texts = ["the red vehicle near the airplane", "others*4, building*2", "is there a ship in the image?"] * 50
+    texts = [
+        "the red vehicle near the airplane",
+        "others*4, building*2",
+        "is there a ship in the image?",
+    ] * 50
     train_tokenizer(texts, vocab_size=700, out=folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny_processor(tiny_tokenizer_dir: Path):  # noqa: ANN201
+def tiny_processor(tiny_tokenizer_dir: Path):
     """Processor of the tiny models: 32 px images, 4 tokens each."""
     from transformers import AutoTokenizer
 
@@ -57,7 +63,7 @@ def tiny_processor(tiny_tokenizer_dir: Path):  # noqa: ANN201
 
 
 @pytest.fixture
-def make_tiny_model(tiny_processor) -> Callable[..., object]:  # noqa: ANN001
+def make_tiny_model(tiny_processor) -> Callable[..., object]:
     """Factory of random models of about 0.2 M parameters; keywords go to `RSUniVLMConfig`."""
     import torch
 
@@ -65,7 +71,7 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:  # noqa: ANN001
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.upcycling import upcycle
 
-    def make(num_experts: int = 1, seed: int = 0, **fields):  # noqa: ANN003, ANN202
+    def make(num_experts: int = 1, seed: int = 0, **fields):
         torch.manual_seed(seed)
         config = RSUniVLMConfig(
             vision_config={
@@ -98,7 +104,7 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:  # noqa: ANN001
 
 
 @pytest.fixture
-def tiny_checkpoint(make_tiny_model, tiny_processor, tmp_path: Path) -> Path:  # noqa: ANN001
+def tiny_checkpoint(make_tiny_model, tiny_processor, tmp_path: Path) -> Path:
     """A saved tiny checkpoint with three experts."""
     folder = tmp_path / "checkpoint"
     make_tiny_model(num_experts=3).save_pretrained(folder)

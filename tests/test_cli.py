@@ -16,7 +16,9 @@ from rsunivlm.cli import main
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(
+        tmp_path / "a.png"
+    )
     return tmp_path / "a.png"
 
 
@@ -78,5 +80,7 @@ def test_info_gives_the_published_counts(capsys) -> None:
 
 
 def test_command_is_installed() -> None:
-    result = subprocess.run([sys.executable, "-m", "rsunivlm.cli", "--version"], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "rsunivlm.cli", "--version"], capture_output=True, text=True
+    )
     assert result.stdout.startswith("rsunivlm ")

@@ -35,7 +35,9 @@ OPTIONAL = {"deepspeed", "accelerate", "tensorboard", "peft", "rasterio", "geopa
 
 
 def sources() -> list[Path]:
-    return [path for room in ("rsunivlm", "data_tools", "eval", "scripts") for path in (ROOT / room).rglob("*.py")]
+    return [
+        path for room in ("rsunivlm", "data_tools", "eval", "scripts") for path in (ROOT / room).rglob("*.py")
+    ]
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> set[str]:

@@ -1,6 +1,15 @@
 import pytest
 
-from rsunivlm.tasks import TEMPLATES, Granularity, Task, parse_task, render_prompt, route, with_images, with_token
+from rsunivlm.tasks import (
+    TEMPLATES,
+    Granularity,
+    Task,
+    parse_task,
+    render_prompt,
+    route,
+    with_images,
+    with_token,
+)
 
 SLOTS = {
     Task.SC: {"classes": "airport, beach"},
@@ -18,7 +27,15 @@ def test_granularities_follow_the_paper() -> None:
         Task.SC: image, Task.VQA: image, Task.CAP: image, Task.CC: image,
         Task.VG: region, Task.REG: region, Task.SS: pixel, Task.CD: pixel,
     }  # fmt: skip
-    assert sorted({task.token for task in Task}) == ["[CAP]", "[CCD]", "[CLS]", "[REF]", "[SEG]", "[VG]", "[VQA]"]
+    assert sorted({task.token for task in Task}) == [
+        "[CAP]",
+        "[CCD]",
+        "[CLS]",
+        "[REF]",
+        "[SEG]",
+        "[VG]",
+        "[VQA]",
+    ]
     assert [int(level) for level in (image, region, pixel)] == [0, 1, 2]
 
 

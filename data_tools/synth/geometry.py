@@ -133,6 +133,6 @@ def convex_overlap(a: Sequence[Point], b: Sequence[Point]) -> bool:
     return True
 
 
-def boxes_touch(a: Box, b: Box, gap: float = 0.0) -> bool:
-    """Whether two boxes come closer than ``gap`` to each other."""
-    return a[0] - gap < b[2] and b[0] - gap < a[2] and a[1] - gap < b[3] and b[1] - gap < a[3]
+def boxes_touch(a: Box, b: Box) -> bool:
+    """Whether two boxes overlap."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

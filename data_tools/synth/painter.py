@@ -156,7 +156,7 @@ class LabelPainter:
     def reduced(self) -> np.ndarray:
         """Return the class map (size, size) uint8: the most frequent value in each output pixel.
 
-        Ties go to the larger value, so that objects win against the ground.
+        Ties go to the larger value.
         """
         cells = np.asarray(self.canvas).reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING)
         four = np.sort(cells.transpose(0, 2, 1, 3).reshape(self.size, self.size, 4), axis=-1)

@@ -17,8 +17,8 @@ from PIL import Image
 
 from data_tools.synth.geometry import Box, bounds, clip_polygon
 from data_tools.synth.items import (
-    CATEGORIES,
     LABEL_INDEX,
+    LABELS,
     UNLABELLED_KINDS,
     Item,
     SceneObject,
@@ -56,6 +56,11 @@ _FREQUENCY = {
     "medium residential": 1.8,
     "parking": 1.3,
 }
+
+# Order in which labels win a pixel that two of them share equally: things on the ground before the ground.
+_GROUND = ("others", "water", "farmland", "woodland", "road")
+_RANKED = (*_GROUND, *(label for label in LABELS if label not in _GROUND))
+_LABEL_OF_RANK = np.array([LABEL_INDEX[label] for label in _RANKED], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -152,14 +157,7 @@ def label_map(items: tuple[Item, ...], size: int) -> np.ndarray:
     """
     painter = LabelPainter(size)
     for item in items:
-        if item.kind in UNLABELLED_KINDS:
-            continue
-        value = LABEL_INDEX[item.label or "others"]
-        for polygon in outlines(item):
-            painter.fill(polygon, value)
-    return painter.reduced()
-
-
-def counts(scene: Scene) -> dict[str, int]:
-    """Return how many objects of each class the scene shows."""
-    return {category: len(scene.of(category)) for category in CATEGORIES}
+        if item.kind not in UNLABELLED_KINDS:
+            for polygon in outlines(item):
+                painter.fill(polygon, _RANKED.index(item.label or "others"))
+    return _LABEL_OF_RANK[painter.reduced()]

@@ -29,8 +29,15 @@ from data_tools.synth.geometry import (
 from data_tools.synth.items import Item
 from data_tools.synth.outlines import outlines
 
-ROOFS = (("gray", 0.3), ("white", 0.24), ("red", 0.16), ("brown", 0.18), ("blue", 0.12))
-CARS = (("white", 0.34), ("gray", 0.16), ("black", 0.18), ("red", 0.14), ("blue", 0.1), ("yellow", 0.08))
+_ROOF_COLOURS = (("gray", 0.3), ("white", 0.24), ("red", 0.16), ("brown", 0.18), ("blue", 0.12))
+_CAR_COLOURS = (
+    ("white", 0.34),
+    ("gray", 0.16),
+    ("black", 0.18),
+    ("red", 0.14),
+    ("blue", 0.1),
+    ("yellow", 0.08),
+)
 
 
 def weighted(rng: Random, table: tuple[tuple[str, float], ...]) -> str:
@@ -161,7 +168,7 @@ class Site:
             length=length,
             width=width,
             angle=angle,
-            colour=weighted(rng, ROOFS),
+            colour=weighted(rng, _ROOF_COLOURS),
             variant=variant,
             height=rng.uniform(0.25, 0.5) * min(length, width),
             tone=self.tone(),
@@ -174,7 +181,7 @@ class Site:
         """Return a car or truck (not yet added)."""
         rng = self.rng
         truck = rng.random() < 0.1
-        colour = weighted(rng, CARS)
+        colour = weighted(rng, _CAR_COLOURS)
         return Item(
             "vehicle",
             x=x,

@@ -49,8 +49,8 @@ def draw_building(painter: Painter, item: Item) -> None:
         for bay in range(bays):
             low, middle, high = (-0.5 + (bay + part) / bays for part in (0, 0.5, 1))
             for a, b, normal in ((low, middle, up), (middle, high, down)):
-                plane = ((-0.5, a), (0.5, a), (0.5, b), (-0.5, b))
-                painter.flat(place(plane, *pose), shade(roof, _facing(painter, normal)))
+                strip = ((-0.5, a), (0.5, a), (0.5, b), (-0.5, b))
+                painter.flat(place(strip, *pose), shade(roof, _facing(painter, normal)))
     if item.variant in ("gable", "hip") and item.length > 0.06:
         chimney = place(((0.18, -0.2),), *pose)[0]
         painter.flat(rectangle(*chimney, 0.012, 0.012, item.angle), shade(roof, 0.6))
@@ -124,8 +124,8 @@ def draw_harbor(painter: Painter, item: Item) -> None:
                 offset = sign * (0.1 * item.width + length / 2)
                 x, y = x - math.sin(item.angle) * offset, y + math.cos(item.angle) * offset
                 _moored_boat(painter, rng, x, y, length, item.angle + sign * math.pi / 2)
-    for part in parts:
-        painter.flat(part, shade(deck[1], item.tone))
+    for plank in parts:
+        painter.flat(plank, shade(deck[1], item.tone))
 
 
 def _moored_boat(painter: Painter, rng: Random, x: float, y: float, length: float, angle: float) -> None:

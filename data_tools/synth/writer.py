@@ -1,5 +1,8 @@
 """Writes a collection of synthetic scenes: pictures, masks, record files, manifest.
 
+Training: ``train.jsonl`` holds everything, and ``training/{task}_train.jsonl`` the same turns one task per
+record (the layout of the converters), for mixtures that weigh tasks. Evaluation: ``{task}.jsonl``.
+
 Every scene and pair is made from (split, seed, index) alone, so the files are the same for any number of
 workers. The folder is built beside its destination and renamed at the end: an interrupted run leaves nothing
 that could be mistaken for a collection.
@@ -14,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +33,7 @@ from data_tools.synth.samples import Language, Sample
 from data_tools.synth.scene import SCENE_CLASSES, make_scene, random_stream
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.data.records import Record, RecordWriter
-from rsunivlm.tasks import Task
+from rsunivlm.tasks import Task, route
 
 GENERATOR = "rsunivlm synth"
 VERSION = 1
@@ -64,7 +67,7 @@ class Order:
 
 
 def write_collection(order: Order, out: Path, *, workers: int = 1, force: bool = False) -> dict[str, int]:
-    """Make the collection ``order`` in folder ``out``; return the number of records per task.
+    """Make the collection ``order`` in folder ``out``; return the number of records per file.
 
     Raises:
         ValueError: the order makes no sense, or ``out`` is not empty and may not be replaced.
@@ -137,19 +140,29 @@ def _is_collection(out: Path) -> bool:
 def _write_all(order: Order, folder: Path, workers: int) -> dict[str, int]:
     """Make every scene and pair and sort their records into files."""
     for index in range(0, max(order.scenes, order.pairs), 1000):
-        for part in ("images", "masks"):
-            (folder / part / f"{index // 1000:03d}").mkdir(parents=True, exist_ok=True)
+        for kind in ("images", "masks"):
+            (folder / kind / f"{index // 1000:03d}").mkdir(parents=True, exist_ok=True)
     jobs = [("scene", index) for index in range(order.scenes)] + [
         ("pair", index) for index in range(order.pairs)
     ]
     counted: Counter[str] = Counter()
-    names = ["train"] if order.split == "train" else [task.value for task in Task]
+    by_task = "training/{}_train.jsonl" if order.split == "train" else "{}.jsonl"
+    names = {task: by_task.format(task.value) for task in Task}
+    whole = "train.jsonl"
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(RecordWriter(folder / f"{name}.jsonl")) for name in names}
+        files = [*names.values(), whole] if order.split == "train" else list(names.values())
+        writers = {name: stack.enter_context(RecordWriter(folder / name)) for name in files}
+
+        def write(name: str, record: Record) -> None:
+            writers[name].write(record)
+            counted[name] += 1
+
         for records in _run(partial(make_records, order, folder), jobs, workers):
             for record in records:
-                writers["train" if order.split == "train" else record.task.value].write(record)
-                counted[record.task.value] += 1
+                if order.split == "train":
+                    write(whole, record)
+                for part in by_tasks(record):
+                    write(names[part.task], part)
     return dict(sorted(counted.items()))
 
 
@@ -214,6 +227,29 @@ def _pair_records(order: Order, folder: Path, index: int) -> list[Record]:
         groups.append([samples.change_detection(pair, language, rng, mask_path)])
         _save_mask(folder / mask_path, pair.change_mask)
     return [_record(f"synth-{order.split}-{order.seed}-p{index:06d}", images, group) for group in groups]
+
+
+def by_tasks(record: Record) -> list[Record]:
+    """Split a record of several tasks into one record per task, so that a mixture can weigh the tasks."""
+    tasks = [route(turn.prompt, num_images=len(record.images)).task for turn in record.turns]
+    if set(tasks) == {record.task}:
+        return [record]
+    parts = []
+    for task in dict.fromkeys(tasks):
+        mine = [position for position, found in enumerate(tasks) if found is task]
+        targets = (
+            [record.targets[position] for position in mine] if isinstance(record.targets, list) else None
+        )
+        parts.append(
+            replace(
+                record,
+                id=f"{record.id.removesuffix('-image')}-{task.value}",
+                turns=tuple(record.turns[position] for position in mine),
+                task=task,
+                targets=targets[0] if targets and len(targets) == 1 else targets,
+            )
+        )
+    return parts
 
 
 def _record(name: str, images: tuple[str, ...], group: list[Sample]) -> Record:

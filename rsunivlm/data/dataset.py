@@ -1,8 +1,9 @@
 """Training samples: position in the run -> record -> tokens, labels and pixels.
 
 A run is one long list of positions, epoch after epoch. The record at a position follows from `Mixture.plan`
-(and, on request, from the lengths: `rsunivlm.data.order`), which is computed, not drawn. So a sample depends on (seed, epoch, mixture) and
-its position alone: the number of loader workers changes nothing, and a resumed run needs only its position.
+(and, on request, from the lengths: `rsunivlm.data.order`), which is computed, not drawn. So a sample depends
+on (seed, epoch, mixture) and its position alone: the number of loader workers changes nothing, and a resumed
+run needs only its position.
 
 A bad sample stops the run with its name. It is never replaced by another, and an over-long one is never cut:
 cutting takes the end of the sequence, which is the answer.
@@ -135,4 +136,5 @@ class TrainingSamples(Dataset[Sample]):
         A byte-level tokenizer makes at most one token of a byte; 64 covers a turn's chat markup.
         """
         text = sum(len(turn.prompt.encode()) + len(turn.answer.encode()) + 64 for turn in record.turns)
-        return text + len(record.images) * (self.processor.num_image_tokens + len(self.processor.image_separator))
+        per_image = self.processor.num_image_tokens + len(self.processor.image_separator)
+        return text + len(record.images) * per_image

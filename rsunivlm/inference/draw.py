@@ -50,7 +50,7 @@ def caption(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     font = ImageFont.load_default(size=max(13, picture.width // 34))
     draw = ImageDraw.Draw(picture)
     wrapped = [part for line in lines for part in _wrap(draw, line, font, picture.width - 12)]
-    height = sum(font.getbbox("Ag")[3] + 4 for _ in wrapped) + 10  # type: ignore[misc]
+    height = sum(font.getbbox("Ag")[3] + 4 for _ in wrapped) + 10
     sheet = Image.new("RGB", (picture.width, picture.height + round(height)), "white")
     sheet.paste(picture, (0, 0))
     ImageDraw.Draw(sheet).multiline_text(
@@ -75,19 +75,18 @@ def render_answer(pictures: Sequence[Image.Image], prompt: str, answer: Answer) 
     for picture in shown:
         row.paste(picture, (left, 0))
         left += picture.width
-    text = answer.text if answer.mask is None else _mask_legend(answer)
+    text = answer.text if answer.mask is None else _mask_legend(answer.labels, answer.mask)
     return caption(row, [prompt, text])
 
 
-def _mask_legend(answer: Answer) -> str:
-    assert answer.mask is not None
-    shares = np.bincount(answer.mask.ravel(), minlength=len(answer.labels)) / answer.mask.size
-    return ", ".join(
-        f"{label} {share:.1%}" for label, share in zip(answer.labels, shares, strict=True)
-    )
+def _mask_legend(labels: Sequence[str], mask: np.ndarray) -> str:
+    shares = np.bincount(mask.ravel(), minlength=len(labels)) / mask.size
+    return ", ".join(f"{label} {share:.1%}" for label, share in zip(labels, shares, strict=True))
 
 
-def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def _wrap(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
     lines, current = [], ""
     for word in text.split():
         candidate = f"{current} {word}".strip()

@@ -25,8 +25,8 @@ def bundled_checkpoint() -> Path:
     folder = Path(__file__).resolve().parents[2] / BUNDLED_CHECKPOINT
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"the bundled checkpoint is not here ({folder}); it comes with the source tree (`pip install -e .` in "
-            "a clone). Name another checkpoint with --model"
+            f"the bundled checkpoint is not here ({folder}); it comes with the source tree (`pip install -e .` "
+            "in a clone). Name another checkpoint with --model"
         )
     return folder
 
@@ -55,7 +55,9 @@ def load_checkpoint(
     except OSError as error:
         raise ValueError(f"cannot load checkpoint {name}: {_first_line(error)}") from error
     if not isinstance(config, RSUniVLMConfig):
-        raise ValueError(f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}")
+        raise ValueError(
+            f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}"
+        )
     chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if chosen_device.type == "cuda" else torch.float32

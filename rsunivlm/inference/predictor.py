@@ -23,7 +23,7 @@ from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.tasks import IMAGE_MARK, Route, Task, route, with_token
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
@@ -103,8 +103,7 @@ class RSUniVLM:
         Raises:
             ValueError: See `answer_batch`.
         """
-        single = isinstance(images, str | Path | bytes | Image.Image)
-        several = (images,) if single else tuple(images)  # type: ignore[arg-type]
+        several = (images,) if isinstance(images, str | Path | bytes | Image.Image) else tuple(images)
         request = Request(several, prompt, task, labels)
         return self.answer_batch([request], max_new_tokens=max_new_tokens)[0]
 
@@ -148,7 +147,8 @@ class RSUniVLM:
         marks = request.prompt.count(IMAGE_MARK)
         if marks not in (0, len(request.images)):
             raise ValueError(
-                f"the prompt has {marks} <image> marks but {len(request.images)} images were given: {request.prompt!r}"
+                f"the prompt has {marks} <image> marks but {len(request.images)} images were given: "
+                f"{request.prompt!r}"
             )
         chosen = route(request.prompt, num_images=len(request.images), task=request.task)
         if chosen.task.num_images != len(request.images) and chosen.task is not Task.VQA:

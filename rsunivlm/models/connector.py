@@ -19,19 +19,19 @@ class Connector(nn.Module):
 
     def __init__(self, config: RSUniVLMConfig) -> None:
         super().__init__()
-        C, D = config.vision_config.hidden_size, config.text_config.hidden_size  # type: ignore[union-attr]
+        C, D = config.vision_config.hidden_size, config.text_config.hidden_size
         self.linear_1 = nn.Linear(C, D)
         self.act = ACT2FN[config.projector_hidden_act]
         self.linear_2 = nn.Linear(D, D)
-        self.position_side = (
-            config.vision_config.tokens_per_side if config.visual_position == "sine2d" else 0  # type: ignore[union-attr]
-        )
+        self.position_side = config.vision_config.tokens_per_side if config.visual_position == "sine2d" else 0
 
     def forward(self, features_NSC: Tensor) -> Tensor:
         """Project features [N, S, C] to embeddings [N, S, D]."""
         x_NSD = self.linear_2(self.act(self.linear_1(features_NSC)))
         if self.position_side:
-            x_NSD = x_NSD + sine_positions_2d(self.position_side, x_NSD.shape[-1], x_NSD.device).to(x_NSD.dtype)
+            x_NSD = x_NSD + sine_positions_2d(self.position_side, x_NSD.shape[-1], x_NSD.device).to(
+                x_NSD.dtype
+            )
         return x_NSD
 
 

@@ -77,7 +77,9 @@ def load_config(name: str | os.PathLike[str]) -> RSUniVLMConfig:
     if path.exists() and not (path / "config.json").is_file():
         raise ValueError(f"checkpoint folder {name} has no config.json")
     if not path.exists() and str(name).count("/") != 1:
-        raise ValueError(f"no preset, checkpoint folder or hub id {str(name)!r}; presets: {', '.join(PRESETS)}")
+        raise ValueError(
+            f"no preset, checkpoint folder or hub id {str(name)!r}; presets: {', '.join(PRESETS)}"
+        )
     try:
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
@@ -90,7 +92,7 @@ def load_config(name: str | os.PathLike[str]) -> RSUniVLMConfig:
 def count_parameters(config: RSUniVLMConfig) -> ParameterCounts:
     """Count on the meta device; tied embeddings are counted once."""
     dense_config = copy.deepcopy(config)
-    dense_config.text_config.num_experts = 1  # type: ignore[union-attr]
+    dense_config.text_config.num_experts = 1
     with torch.device("meta"):
         model = RSUniVLMForConditionalGeneration(dense_config)
     parts = model.model

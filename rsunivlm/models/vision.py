@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMVisionConfig
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 
 class TimmVisionTower(PreTrainedModel):

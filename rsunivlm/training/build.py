@@ -15,14 +15,13 @@ anything large is built.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -34,6 +33,7 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import (
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+from rsunivlm.models.vision import TimmVisionTower
 from rsunivlm.tasks import IMAGE_MARK
 from rsunivlm.training.recipe import Recipe
 
@@ -50,7 +50,7 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
         return RSUniVLMProcessor.from_pretrained(recipe.start_dir)
     tokenizer = _tokenizer(recipe.model)
     config = _config(recipe.model, tokenizer)
-    vision = config.vision_config
+    vision: Any = config.vision_config
     image_processor = RSUniVLMImageProcessor(
         image_size=vision.image_size,
         image_mean=vision.image_mean,
@@ -75,7 +75,9 @@ def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForCondi
         ValueError: The vision weights are missing or do not fit the tower.
     """
     if recipe.start_dir is not None:
-        return RSUniVLMForConditionalGeneration.from_pretrained(recipe.start_dir, dtype=torch.float32)
+        return RSUniVLMForConditionalGeneration.from_pretrained(
+            recipe.start_dir, dtype=torch.float32, use_safetensors=True
+        )
     model = RSUniVLMForConditionalGeneration(_config(recipe.model, processor.tokenizer))
     weights = recipe.model.get("vision", {}).get("weights", "none")
     if weights != "none":
@@ -83,39 +85,37 @@ def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForCondi
     return model
 
 
-def check_checkpoint(folder: Path) -> RSUniVLMConfig:
+def check_checkpoint(folder: Path) -> None:
     """Check that a folder holds a complete RSUniVLM checkpoint, reading only configuration and headers.
 
     Raises:
         ValueError: No folder, no configuration, another architecture, no weights or missing weights.
     """
     if not folder.is_dir():
-        raise ValueError(f"no checkpoint at {folder}; train it first (stage 1 before stage 2) or set init_from")
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise ValueError(f"checkpoint {folder} has no config.json")
-    try:
-        model_type = json.loads(config_file.read_text(encoding="utf-8")).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"checkpoint {folder}: config.json is damaged ({error})") from error
-    if model_type != RSUniVLMConfig.model_type:
         raise ValueError(
-            f"checkpoint {folder} is a {model_type!r} model, training needs {RSUniVLMConfig.model_type!r}"
+            f"no checkpoint folder {folder}: run stage 1 first, or set init_from"
+        )
+    try:
+        fields, _ = RSUniVLMConfig.get_config_dict(folder)
+    except OSError as error:
+        raise ValueError(f"checkpoint {folder}: config.json is missing or damaged") from error
+    if fields.get("model_type") != RSUniVLMConfig.model_type:
+        raise ValueError(
+            f"checkpoint {folder} is of type {fields.get('model_type')!r}, not {RSUniVLMConfig.model_type!r}"
         )
     stored: set[str] = set()
     for file in folder.glob("*.safetensors"):
-        with safe_open(file, framework="pt") as tensors:
-            stored.update(tensors.keys())
-    if not stored:
-        raise ValueError(f"checkpoint {folder} has no weights (*.safetensors)")
-    config = RSUniVLMConfig.from_pretrained(folder)
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                stored.update(tensors.keys())
+        except SafetensorError as error:
+            raise ValueError(f"checkpoint {folder}: {file.name} is damaged ({error})") from error
     with torch.device("meta"):
-        model = RSUniVLMForConditionalGeneration(config)
+        model = RSUniVLMForConditionalGeneration(RSUniVLMConfig.from_dict(fields))
     missing = sorted(set(model.state_dict()) - stored - set(model.all_tied_weights_keys))
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise ValueError(f"checkpoint {folder} lacks {len(missing)} weight(s): {named}")
-    return config
 
 
 def _tokenizer(section: Mapping[str, Any]) -> PreTrainedTokenizerBase:
@@ -161,20 +161,20 @@ def _check_fields(settings: Any, config_class: type[PreTrainedConfig], prefix: s
             raise ValueError(f"unknown setting {prefix}{key}; {config_class.__name__} has no such field")
 
 
-def _load_vision_weights(tower: torch.nn.Module, weights: str) -> None:
-    backbone, config = tower.backbone, tower.config
+def _load_vision_weights(tower: TimmVisionTower, weights: str) -> None:
+    config: Any = tower.config
     if weights == "timm":
-        import timm
+        import timm  # imports torchvision, which only this needs
 
         source = timm.create_model(config.timm_model, pretrained=True, num_classes=0, **config.timm_args)
         state = source.state_dict()
+    elif not Path(weights).is_file():
+        raise ValueError(f"model.vision.weights: no such file: {weights} (or say timm, or none)")
+    elif weights.endswith(".safetensors"):
+        state = load_file(weights)
     else:
-        path = Path(weights)
-        if not path.is_file():
-            raise ValueError(f"model.vision.weights: no such file: {path} (or say timm, or none)")
-        is_safe = path.suffix == ".safetensors"
-        state = load_file(path) if is_safe else torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(weights, map_location="cpu", weights_only=True)
     # The file may hold more than the tower: blocks behind `feature_index` and the classifier.
-    missing, _ = backbone.load_state_dict(state, strict=False)
+    missing, _ = tower.backbone.load_state_dict(state, strict=False)
     if missing:
-        raise ValueError(f"model.vision.weights: {weights} lacks {', '.join(missing[:5])} of {config.timm_model}")
+        raise ValueError(f"model.vision.weights: {weights} lacks {', '.join(missing[:5])}")

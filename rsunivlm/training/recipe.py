@@ -27,6 +27,19 @@ import yaml
 
 Stage = Literal[1, 2]
 
+_POSITIVE = ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate")
+_NOT_NEGATIVE = (
+    *("seed", "max_steps", "length_window", "workers", "save_every"),
+    *("weight_decay", "warmup_ratio", "max_grad_norm"),
+)
+_KIND_NAMES = {
+    dict: "a mapping",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -99,14 +112,14 @@ class Recipe:
     save_every: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate"):
+        for key in _POSITIVE:
             if getattr(self, key) <= 0:
                 raise ValueError(f"{key} must be above 0, got {getattr(self, key)}")
-        for key in ("seed", "max_steps", "length_window", "workers", "save_every", "weight_decay"):
+        for key in _NOT_NEGATIVE:
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
-        if not 0 <= self.warmup_ratio < 1:
-            raise ValueError(f"warmup_ratio is a share of the steps, 0 <= warmup_ratio < 1, got {self.warmup_ratio}")
+        if self.warmup_ratio >= 1:
+            raise ValueError(f"warmup_ratio is a share of the steps, below 1, got {self.warmup_ratio}")
 
     @property
     def output_dir(self) -> Path:
@@ -185,7 +198,8 @@ def _check_keys(settings: Mapping[str, Any], where: str) -> None:
     for key in settings:
         if key not in known:
             near = difflib.get_close_matches(str(key), sorted(known), n=1)
-            raise ValueError(f"{where}: unknown setting {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{where}: unknown setting {key!r}{hint}")
 
 
 def _override(settings: dict[str, Any], key: str, text: str) -> None:
@@ -224,6 +238,5 @@ def _convert(value: Any, hint: Any, key: str) -> Any:
                 continue
             if kind is float or number.is_integer():
                 return kind(number)
-    names = {dict: "a mapping", str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    wanted = " or ".join(names[typing.get_origin(kind) or kind] for kind in kinds)
+    wanted = " or ".join(_KIND_NAMES[typing.get_origin(kind) or kind] for kind in kinds)
     raise ValueError(f"{key} must be {wanted}, got {value!r}")

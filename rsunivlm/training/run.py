@@ -65,7 +65,7 @@ def train(recipe: Recipe) -> Path:
     )
 
     set_seed(recipe.seed)
-    # Before TrainingArguments: under ZeRO-3 these would make the model in shards, which upcycling cannot read.
+    # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
     model = prepare_stage(load_model(recipe, processor), recipe.stage)
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
@@ -119,7 +119,12 @@ def _tensorboard(output: Path) -> TensorBoardCallback:
 
 
 def _report(
-    recipe: Recipe, mixture: Mixture, trainer: RSUniVLMTrainer, trained: int, global_batch: int, seconds: float
+    recipe: Recipe,
+    mixture: Mixture,
+    trainer: RSUniVLMTrainer,
+    trained: int,
+    global_batch: int,
+    seconds: float,
 ) -> dict[str, Any]:
     """Content of `training.json`."""
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]

@@ -16,7 +16,14 @@ from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import frozen_modules
@@ -30,7 +37,7 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
     Args:
         recipe: The run.
         scratch: Folder for whatever the Trainer writes on the way.
-        distributed: A launcher started this process: DeepSpeed takes part if the recipe names a configuration.
+        distributed: A launcher started this process; DeepSpeed takes part if the recipe has a configuration.
     """
     on_cpu = not torch.accelerator.is_available()
     with_deepspeed = distributed and bool(recipe.deepspeed)
@@ -101,7 +108,8 @@ class RSUniVLMTrainer(Trainer):
         groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                prefix = max((key for key in self.learning_rates if name.startswith(key)), key=len, default="")
+                prefixes = [key for key in self.learning_rates if name.startswith(key)]
+                prefix = max(prefixes, key=len, default="")
                 groups.setdefault((prefix, name in decaying), []).append(parameter)
         if unused := set(self.learning_rates) - {prefix for prefix, _ in groups}:
             raise ValueError(f"learning_rates: no trained parameter begins with {', '.join(sorted(unused))}")
@@ -120,7 +128,7 @@ class RSUniVLMTrainer(Trainer):
         return self.optimizer
 
     def publish(self, folder: Path, save_dtype: str, report: Mapping[str, Any]) -> None:
-        """Write model, processor and `training.json` to `folder`: complete or not at all. All processes call it.
+        """Write model, processor and `training.json`: complete or not at all. All processes call it.
 
         Args:
             folder: Where the checkpoint appears; an earlier one is replaced.
@@ -134,7 +142,8 @@ class RSUniVLMTrainer(Trainer):
             shutil.rmtree(partial, ignore_errors=True)
             dtype = _DTYPES[save_dtype]
             tied = self.model.all_tied_weights_keys
-            _write_model(self.model, {k: v.to(dtype) for k, v in state.items() if k not in tied}, dtype, partial)
+            state = {name: tensor.to(dtype) for name, tensor in state.items() if name not in tied}
+            _write_model(self.model, state, dtype, partial)
             self.processing_class.save_pretrained(partial)
             (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
             replace_folder(partial, folder)

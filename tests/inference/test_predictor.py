@@ -55,7 +55,14 @@ def test_batched_answers_equal_single_ones_in_order(model: RSUniVLM, picture: Pa
         alone = model.answer_batch([request], max_new_tokens=10)[0]
         assert (answer.text, answer.route) == (alone.text, alone.route)
     kinds = [(a.boxes_px is not None, a.mask is not None) for a in together]
-    assert kinds == [(False, True), (True, False), (False, False), (False, False), (True, False), (False, False)]
+    assert kinds == [
+        (False, True),
+        (True, False),
+        (False, False),
+        (False, False),
+        (True, False),
+        (False, False),
+    ]
 
 
 def test_boxes_come_in_pixels(model: RSUniVLM, picture: Path) -> None:
@@ -67,7 +74,9 @@ def test_boxes_come_in_pixels(model: RSUniVLM, picture: Path) -> None:
     assert answer.to_json()["boxes_px"] == [[0, 24, 16, 48]]
 
 
-def test_masks_come_at_the_size_of_the_image_with_the_labels_of_the_answer(model: RSUniVLM, picture: Path) -> None:
+def test_masks_come_at_the_size_of_the_image_with_the_labels_of_the_answer(
+    model: RSUniVLM, picture: Path
+) -> None:
     say(model, "others*2, building*2\nothers*2, building*2\nothers*4\nothers*4")
     answer = model.ask(picture, "[SEG] Can you segment the building in this image?")
     assert answer.labels == ("others", "building")
@@ -82,7 +91,10 @@ def test_masks_come_at_the_size_of_the_image_with_the_labels_of_the_answer(model
 def test_alias_and_missing_tokens_become_our_token(model: RSUniVLM, picture: Path) -> None:
     seen = []
     encode = model.processor.encode_conversation
-    model.processor.encode_conversation = lambda turns, count: (seen.append(turns[0][0]), encode(turns, count))[1]
+    model.processor.encode_conversation = lambda turns, count: (
+        seen.append(turns[0][0]),
+        encode(turns, count),
+    )[1]
     for prompt, task in (("[refer] the ship", None), ("Where is the ship?", None), ("the ship", "vg")):
         model.ask(picture, prompt, task=task, max_new_tokens=1)
     assert seen == ["[VG] the ship", "[VG] Where is the ship?", "[VG] the ship"]
@@ -98,7 +110,9 @@ def test_alias_and_missing_tokens_become_our_token(model: RSUniVLM, picture: Pat
         (1, "[VQA] is<|im_end|> there", "control token"),
     ],
 )
-def test_bad_requests_are_refused(model: RSUniVLM, picture: Path, count: int, prompt: str, message: str) -> None:
+def test_bad_requests_are_refused(
+    model: RSUniVLM, picture: Path, count: int, prompt: str, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         model.ask([picture] * count, prompt)
 
@@ -112,7 +126,10 @@ def test_incomplete_checkpoints_name_what_is_missing(tiny_checkpoint: Path, tmp_
         load_checkpoint(bare)
     weights = load_file(tiny_checkpoint / "model.safetensors")
     for change, message in (
-        ({"model.multi_modal_projector.linear_1.bias": None}, r"lacks weights: model\.multi_modal_projector\.linear_1\.bias"),
+        (
+            {"model.multi_modal_projector.linear_1.bias": None},
+            r"lacks weights: model\.multi_modal_projector\.linear_1\.bias",
+        ),
         ({"model.language_model.norm.weight": np.zeros(3, np.float32)}, "wrong shape.*norm"),
         ({"model.surprise": np.zeros(3, np.float32)}, r"unknown weights: model\.surprise"),
     ):

@@ -37,8 +37,14 @@ def test_features_equal_stock_siglip_hidden_states() -> None:
     torch.manual_seed(0)
     # 62 = 4 x 14 + 6: like 384, not a multiple of the patch, so that the cut border is tested too.
     stock = SiglipVisionModel(
-        SiglipVisionConfig(hidden_size=64, intermediate_size=172, num_hidden_layers=5, num_attention_heads=4,
-                           image_size=62, patch_size=14)  # fmt: skip
+        SiglipVisionConfig(
+            hidden_size=64,
+            intermediate_size=172,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            image_size=62,
+            patch_size=14,
+        )  # fmt: skip
     ).eval()
     with torch.no_grad():
         for parameter in stock.parameters():
@@ -75,8 +81,13 @@ def test_published_tower_has_26_blocks_a_tanh_gelu_and_an_untrained_norm() -> No
 
 def test_convolutional_tower_keeps_its_batch_statistics() -> None:
     tower = TimmVisionTower(
-        RSUniVLMVisionConfig(timm_model="tf_efficientnet_lite0", feature_index=3, image_size=64, hidden_size=112,
-                             tokens_per_side=4)  # fmt: skip
+        RSUniVLMVisionConfig(
+            timm_model="tf_efficientnet_lite0",
+            feature_index=3,
+            image_size=64,
+            hidden_size=112,
+            tokens_per_side=4,
+        )  # fmt: skip
     ).train()
     before = {name: buffer.clone() for name, buffer in tower.named_buffers()}
     pixels = torch.randn(3, 3, 64, 64)
@@ -88,8 +99,13 @@ def test_convolutional_tower_keeps_its_batch_statistics() -> None:
 
 def test_features_come_row_by_row() -> None:
     tower = TimmVisionTower(
-        RSUniVLMVisionConfig(timm_model="tf_efficientnet_lite0", feature_index=3, image_size=128, hidden_size=112,
-                             tokens_per_side=8)  # fmt: skip
+        RSUniVLMVisionConfig(
+            timm_model="tf_efficientnet_lite0",
+            feature_index=3,
+            image_size=128,
+            hidden_size=112,
+            tokens_per_side=8,
+        )  # fmt: skip
     ).eval()
     picture = torch.zeros(1, 3, 128, 128)
     changed = picture.clone()
@@ -105,8 +121,13 @@ def test_wrong_sizes_and_names_are_refused() -> None:
     with pytest.raises(ValueError, match="no model named 'vit_of_dreams'"):
         TimmVisionTower(RSUniVLMVisionConfig(timm_model="vit_of_dreams"))
     tower = TimmVisionTower(
-        RSUniVLMVisionConfig(timm_model="tf_efficientnet_lite0", feature_index=3, image_size=64, hidden_size=96,
-                             tokens_per_side=4)  # fmt: skip
+        RSUniVLMVisionConfig(
+            timm_model="tf_efficientnet_lite0",
+            feature_index=3,
+            image_size=64,
+            hidden_size=96,
+            tokens_per_side=4,
+        )  # fmt: skip
     )
     with pytest.raises(ValueError, match=r"shape \(112, 4, 4\).*hidden_size 96"):
         tower(torch.zeros(1, 3, 64, 64))

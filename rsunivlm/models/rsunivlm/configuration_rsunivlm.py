@@ -75,6 +75,7 @@ class RSUniVLMTextConfig(Qwen2Config):
     pad_token_id: int | None = 151643
     bos_token_id: int | None = 151643
     eos_token_id: int | list[int] | None = 151645
+    rope_parameters: Any = None
     num_experts: int = 1
     zero_init_residual: bool = False
 
@@ -106,8 +107,9 @@ class RSUniVLMConfig(PreTrainedConfig):
     model_type = "rsunivlm"
     sub_configs = {"vision_config": RSUniVLMVisionConfig, "text_config": RSUniVLMTextConfig}  # noqa: RUF012
 
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    # Given as fields or as configurations; configurations once constructed.
+    vision_config: Any = None
+    text_config: Any = None
     image_token_id: int = 151646
     image_newline: bool = False
     projector_hidden_act: str = "gelu"
@@ -130,13 +132,12 @@ class RSUniVLMConfig(PreTrainedConfig):
     @property
     def num_experts(self) -> int:
         """Copies of each feed-forward network: 1 dense, 3 after upcycling."""
-        return self.text_config.num_experts  # type: ignore[union-attr, no-any-return]
+        return int(self.text_config.num_experts)
 
     @property
     def num_image_tokens(self) -> int:
         """Positions that one image takes in the sequence."""
-        tokens: int = self.vision_config.tokens_per_side**2  # type: ignore[union-attr]
-        return tokens + int(self.image_newline)
+        return int(self.vision_config.tokens_per_side**2) + int(self.image_newline)
 
 
 def _sub_config(

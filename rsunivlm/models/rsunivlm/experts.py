@@ -58,7 +58,9 @@ class ExpertDispatch:
             ValueError: The splits do not fit the batch or the number of experts.
         """
         if len(splits) != num_experts or sum(splits) != batch_size:
-            raise ValueError(f"expert_splits {tuple(splits)} do not cover {batch_size} rows, {num_experts} experts")
+            raise ValueError(
+                f"expert_splits {tuple(splits)} do not cover {batch_size} rows, {num_experts} experts"
+            )
         return cls(tuple(splits))
 
 

@@ -61,9 +61,9 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
         """
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         pixels_NHWC = np.stack([self._square(picture) for picture in pictures])
-        normalised = (torch.from_numpy(pixels_NHWC).float() / 255.0 - torch.tensor(self.image_mean)) / torch.tensor(
-            self.image_std
-        )
+        normalised = (
+            torch.from_numpy(pixels_NHWC).float() / 255.0 - torch.tensor(self.image_mean)
+        ) / torch.tensor(self.image_std)
         return BatchFeature({"pixel_values": normalised.permute(0, 3, 1, 2).contiguous()})
 
     def _square(self, picture: Image.Image) -> np.ndarray:

@@ -147,7 +147,7 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         """The word embedding."""
         return self.language_model.embed_tokens
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the word embedding."""
         self.language_model.embed_tokens = value
 
@@ -250,7 +250,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         """The word embedding."""
         return self.model.get_input_embeddings()
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
         """Replace the word embedding."""
         self.model.set_input_embeddings(value)
 

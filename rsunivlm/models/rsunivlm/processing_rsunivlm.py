@@ -40,7 +40,9 @@ CHAT_TEMPLATE = """\
 {%- set images = message['content'] | selectattr('type', 'equalto', 'image') | list -%}
 {%- for item in images -%}{{- '<image>' -}}{%- endfor -%}
 {%- if images -%}{{- '\\n' -}}{%- endif -%}
-{%- for item in message['content'] | selectattr('type', 'equalto', 'text') -%}{{- item['text'] -}}{%- endfor -%}
+{%- for item in message['content'] | selectattr('type', 'equalto', 'text') -%}
+{{- item['text'] -}}
+{%- endfor -%}
 {%- endif -%}
 {{- '<|im_end|>\\n' -}}
 {%- endfor -%}
@@ -175,7 +177,9 @@ class RSUniVLMProcessor(ProcessorMixin):
         """The text that stands for one image once its placeholders are counted out."""
         return IMAGE_MARK * self.num_image_tokens
 
-    def _get_num_multimodal_tokens(self, image_sizes: Sequence[Any] | None = None, **_: Any) -> MultiModalData:
+    def _get_num_multimodal_tokens(
+        self, image_sizes: Sequence[Any] | None = None, **_: Any
+    ) -> MultiModalData:
         """Placeholder counts for serving engines; every image takes the same number."""
         if image_sizes is None:
             return MultiModalData()

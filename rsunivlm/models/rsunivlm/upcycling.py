@@ -33,7 +33,9 @@ def upcycle(
         ValueError: The model has experts already.
     """
     if model.config.num_experts != 1:
-        raise ValueError(f"upcycling starts from a dense model; this one has {model.config.num_experts} experts")
+        raise ValueError(
+            f"upcycling starts from a dense model; this one has {model.config.num_experts} experts"
+        )
     text_config = copy.deepcopy(model.config.text_config)
     text_config.num_experts = num_experts
     model.config.text_config = text_config

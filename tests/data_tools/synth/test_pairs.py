@@ -21,11 +21,8 @@ def test_mask_is_the_difference_of_the_building_labels(pairs):
     for index, pair in enumerate(pairs):
         before, after = (labels == BUILDING for labels in pair.labels)
         changed, mask = before != after, pair.change_mask == 1
-        # A pixel that a house and a field share equally is a field in the label map: borders and narrow gaps.
-        around = np.pad(mask, 1)
-        inner = mask & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
-        assert not (changed & ~mask).any(), index
-        assert (inner & ~changed).sum() <= 0.01 * mask.sum(), index
+        # Where four things meet in one pixel, none has the majority and the label map may differ.
+        assert (changed != mask).sum() <= 2, index
 
 
 def test_every_change_occurs_and_means_what_it_says(pairs):

@@ -101,7 +101,26 @@ def test_manifest_counts_records(training):
     manifest = json.loads((training / "manifest.json").read_text())
     assert manifest["seed"] == 0
     assert manifest["size"] == 96
-    assert sum(manifest["records"].values()) == sum(1 for _ in read_records(training / "train.jsonl"))
+    for name, count in manifest["records"].items():
+        assert count == sum(1 for _ in read_records(training / name))
+
+
+def test_task_files_hold_the_same_turns_one_task_per_record(training):
+    def turns(path):
+        return Counter(
+            (record.images, turn.prompt, turn.answer)
+            for record in read_records(path)
+            for turn in record.turns
+        )
+
+    parts = Counter()
+    for task in Task:
+        path = training / f"training/{task.value}_train.jsonl"
+        for record in read_records(path):
+            found = {route(turn.prompt, num_images=len(record.images)).task for turn in record.turns}
+            assert found == {task} == {record.task}
+        parts += turns(path)
+    assert parts == turns(training / "train.jsonl")
 
 
 def run(capsys, *arguments):

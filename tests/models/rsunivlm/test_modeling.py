@@ -115,7 +115,10 @@ def test_gradient_checkpointing_changes_nothing(make_tiny_model, batch) -> None:
             assert run.model.vision_tower.backbone.grad_checkpointing
             assert run.model.language_model.layers[0].gradient_checkpointing
         loss = run(
-            **inputs, pixel_values=torch.cat(pixels), expert_ids=torch.tensor([0, 2, 1]), labels=inputs["input_ids"]
+            **inputs,
+            pixel_values=torch.cat(pixels),
+            expert_ids=torch.tensor([0, 2, 1]),
+            labels=inputs["input_ids"],
         ).loss
         loss.backward()
         losses.append(loss.detach())
@@ -129,7 +132,10 @@ def test_every_trained_parameter_gets_a_gradient_even_of_unused_experts(make_tin
     _, pixels, inputs = batch
     model = make_tiny_model(num_experts=3).train()
     model(
-        **inputs, pixel_values=torch.cat(pixels), expert_ids=torch.tensor([1, 1, 1]), labels=inputs["input_ids"]
+        **inputs,
+        pixel_values=torch.cat(pixels),
+        expert_ids=torch.tensor([1, 1, 1]),
+        labels=inputs["input_ids"],
     ).loss.backward()
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     down = model.model.language_model.layers[0].mlp.down_proj.grad

@@ -32,7 +32,9 @@ def test_loss_falls_on_answers_and_their_end_only(tiny_processor) -> None:
     text = tiny_processor.tokenizer.decode(ids)
     assert text.count("<image>") == 2 * tiny_processor.num_image_tokens
     assert text.count("helpful assistant") == 1
-    assert text.endswith("<|im_end|>\n<|im_start|>user\n[VG] a road<|im_end|>\n<|im_start|>assistant\n[5, 6, 7, 8]<|im_end|>")
+    assert text.endswith(
+        "<|im_end|>\n<|im_start|>user\n[VG] a road<|im_end|>\n<|im_start|>assistant\n[5, 6, 7, 8]<|im_end|>"
+    )
 
 
 def test_training_prefix_is_what_generation_sees(tiny_processor) -> None:
@@ -67,7 +69,9 @@ def test_last_user_turn_routes_a_conversation(tiny_processor) -> None:
         {"role": "assistant", "content": "others*4"},
         {"role": "user", "content": "[VG] the ship"},
     ]
-    batch = tiny_processor.apply_chat_template(chat, tokenize=True, return_dict=True, add_generation_prompt=True)
+    batch = tiny_processor.apply_chat_template(
+        chat, tokenize=True, return_dict=True, add_generation_prompt=True
+    )
     assert batch["expert_ids"].tolist() == [1]
 
 
@@ -96,5 +100,7 @@ def test_auto_classes_load_what_was_saved(tiny_checkpoint) -> None:
     processor = AutoProcessor.from_pretrained(tiny_checkpoint)
     assert isinstance(processor, RSUniVLMProcessor)
     assert processor.num_image_tokens == 4
-    assert isinstance(AutoModelForImageTextToText.from_pretrained(tiny_checkpoint), RSUniVLMForConditionalGeneration)
+    assert isinstance(
+        AutoModelForImageTextToText.from_pretrained(tiny_checkpoint), RSUniVLMForConditionalGeneration
+    )
     assert AutoConfig.from_pretrained(tiny_checkpoint).task_granularity["[SEG]"] == 2

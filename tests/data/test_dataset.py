@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from rsunivlm.data.collation import Collator
+from rsunivlm.data.dataset import TrainingSamples
+from rsunivlm.data.mixtures import Mixture
+from rsunivlm.data.records import Record, Turn, write_records
+from rsunivlm.tasks import Task
+
+
+@pytest.fixture
+def mixture(tmp_path: Path) -> Mixture:
+    records = []
+    for index in range(5):
+        Image.new("RGB", (20, 10), (50 * index, 0, 0)).save(tmp_path / f"{index}.png")
+        turns = (Turn(f"[VG] thing {index}", f"[{index}, 2, 30, 100]"), Turn("[REF] what is it?", "a thing"))
+        records.append(Record(str(index), (f"{index}.png",), turns, Task.VG))
+    Image.new("RGB", (8, 8)).save(tmp_path / "after.png")
+    records.append(Record("pair", ("0.png", "after.png"), (Turn("[CCD] What changed?", "nothing ."),), Task.CC))
+    write_records(tmp_path / "train.jsonl", records)
+    return Mixture.load({"seed": 3, "datasets": [{"name": "toy", "records": str(tmp_path / "train.jsonl")}]})
+
+
+def test_loss_falls_on_answers_and_their_ends_only(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=500)
+    position = mixture.plan(0)[:, 1].tolist().index(2)
+    sample = samples[position]
+    supervised = sample.labels[sample.labels != -100].tolist()
+    decoded = tiny_processor.tokenizer.decode(supervised)
+    assert decoded == "[2, 2, 30, 100]<|im_end|>a thing<|im_end|>"
+    where = (sample.labels != -100).nonzero().flatten().tolist()
+    assert sample.input_ids[where].tolist() == supervised
+    text = tiny_processor.tokenizer.decode(sample.input_ids)
+    assert text.endswith("<|im_start|>assistant\na thing<|im_end|>")
+    assert (sample.input_ids == tiny_processor.image_token_id).sum() == 4
+    assert sample.pixel_values.shape == (1, 3, 32, 32)
+    assert sample.expert_id == 1
+
+
+def test_positions_follow_the_plan_epoch_after_epoch(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=15, max_length=500)
+    assert len(samples) == 15
+    planned = [index for epoch in range(3) for index in mixture.plan(epoch)[:, 1].tolist()][:15]
+    pair = len(mixture.datasets[0].records) - 1
+    assert [len(samples[p].pixel_values) == 2 for p in range(15)] == [index == pair for index in planned]
+
+
+def test_loader_workers_change_nothing(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=12, max_length=500, global_batch=4, length_window=2)
+    loaders = [
+        DataLoader(samples, batch_size=4, num_workers=workers, collate_fn=Collator(0, 3)) for workers in (0, 2)
+    ]
+    for alone, shared in zip(*loaders, strict=True):
+        assert alone["input_ids"].equal(shared["input_ids"])
+        assert alone["pixel_values"].equal(shared["pixel_values"])
+
+
+def test_a_bad_image_is_named_with_its_sample(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=500)
+    (mixture.datasets[0].images / "3.png").write_bytes(b"")
+    position = mixture.plan(0)[:, 1].tolist().index(3)
+    with pytest.raises(ValueError, match=r"dataset toy, record 3: image file is empty .*3\.png"):
+        samples[position]
+
+
+def test_over_long_samples_are_refused_by_name_and_never_cut(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=500)
+    lengths = sorted(len(samples[p].input_ids) for p in range(6))
+    TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=lengths[-1])
+    with pytest.raises(ValueError, match=rf"toy \w+ \({lengths[-1]} tokens\).*raise max_length"):
+        TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=lengths[-1] - 1)

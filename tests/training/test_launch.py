@@ -1,0 +1,146 @@
+"""The two published commands, as a user types them: `bash scripts/...` and `deepspeed scripts/...`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+STAGES = [SCRIPTS / f"train_stage{stage}.sh" for stage in (1, 2)]
+# Each ZeRO level costs some 15 s; the rest run when asked for.
+ALL_LEVELS = "RSUNIVLM_TEST_ALL_ZERO" in os.environ
+
+
+@pytest.fixture
+def launch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module `scripts/launch.py`, which is imported from beside the scripts and lies in no package."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    spec = importlib.util.spec_from_file_location("launch", SCRIPTS / "launch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("script", STAGES, ids=lambda path: path.name)
+def test_scripts_are_both_bash_and_python(script: Path) -> None:
+    checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=True)
+    assert checked.stderr == ""
+    compile(script.read_text(), str(script), "exec")
+
+
+def test_bash_runs_a_stage(toy_recipe, tmp_path: Path) -> None:
+    ended = command("bash", STAGES[0], toy_recipe(), "max_steps=2", "--seed", "3", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith("stage 1 is done: ")
+    assert (tmp_path / "runs/toy/stage1/model.safetensors").is_file()
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize(
+    ("stage", "level"),
+    [
+        pytest.param(stage, level, marks=pytest.mark.skipif(not default and not ALL_LEVELS, reason="on request"))
+        for stage, level, default in [(1, 1, 0), (1, 2, 0), (1, 3, 0), (2, 1, 0), (2, 2, 0), (2, 3, 1)]
+    ],
+)
+def test_two_deepspeed_processes_train_as_one(
+    toy_recipe, tiny_checkpoint: Path, tmp_path: Path, stage: int, level: int
+) -> None:
+    if shutil.which("deepspeed", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("deepspeed is not installed; it comes with the extra [train]")
+    start = {2: [f"init_from={tiny_checkpoint}"], 1: []}[stage]
+    # A rate at which Adam's division does not blow the last bits of the gradient up to whole steps.
+    common = [toy_recipe(), *start, "max_steps=2", "learning_rate=1e-4", "warmup_ratio=0"]
+    alone = command("bash", STAGES[stage - 1], *common, "batch_size=8", "output=one", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = ["deepspeed", "--num_gpus", 2, "--master_port", port, STAGES[stage - 1]]
+    shared = [*common, "batch_size=2", "gradient_accumulation=2", "output=two"]
+    # No compiler: nothing may have to be built for CPUs.
+    level_file = f"deepspeed={SCRIPTS / f'zero{level}.json'}"
+    together = command(*launcher, *shared, level_file, cwd=tmp_path, CXX="/nonexistent")
+    assert together.returncode == 0, together.stdout[-2000:] + together.stderr[-4000:]
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    differences = torch.cat([(one[name] - two[name]).abs().flatten() for name in one])
+    # Two steps of 1e-4 move a weight by up to 2e-4.
+    assert differences.mean() < 1e-6
+    assert differences.max() < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "error: no such recipe file: nowhere.yaml"),
+        (["quick", "lerning_rate=1"], "error: command line: unknown setting 'lerning_rate'; did you mean"),
+        (["--recipe", "quick", "what"], "error: cannot read argument 'what'"),
+        (["recipe=quick", "prepare={}", "mixture={datasets: []}"], "error: mixture: 'datasets' must be a list"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_code_2(
+    launch: ModuleType, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launch.main(1, ["--local_rank=0", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(message)
+    assert "\n" not in error
+
+
+def test_a_bad_image_in_a_loader_worker_ends_with_one_line(
+    launch: ModuleType, toy_recipe, toy_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (toy_data / "blue.png").unlink()
+    assert launch.main(1, [str(toy_recipe()), "max_steps=4", "workers=1"]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: dataset toy, record ")
+    assert last.endswith("blue.png")
+
+
+def test_without_data_the_quick_recipe_runs_and_says_why(
+    launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RSUNIVLM_DATA", raising=False)
+    assert launch.default_recipe(1).name == "quick.yaml"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "The paper's recipe cannot run here. Missing:"
+    assert "checkpoints/llava-onevision-qwen2-0.5b" in lines[1]
+    assert len(lines) == 1 + 1 + 26 + 1  # the base and each dataset of Tables 10 and 11
+    assert "data/geochat/train.jsonl" in lines[2]
+    assert lines[-1].startswith("Running the bundled quick recipe instead")
+
+
+def test_data_is_made_once(launch: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "synth"
+    launch.prepare(folder, "synth --scenes 2 --pairs 1 --size 64 --mask-grid 4")
+    before = (folder / "train.jsonl").stat().st_mtime_ns
+    launch.prepare(folder, "synth --scenes 2 --pairs 1 --size 64 --mask-grid 4")
+    assert (folder / "train.jsonl").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="could not make"):
+        launch.prepare(tmp_path / "other", "convert dior_rsvg --root nowhere")
