@@ -12,7 +12,8 @@ from rich.table import Table
 
 from data_tools import tokenizer
 from data_tools.conversion import convert
-from data_tools.registry import Manifest, Settings, converters
+from data_tools.converter import Manifest, Settings
+from data_tools.registry import converters
 from data_tools.report import ConversionReport
 from data_tools.synth import cli as synth
 from rsunivlm.codecs import BoxCodec, MaskCodec

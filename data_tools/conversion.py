@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_tools.registry import Converter, Sample, Settings
+from data_tools.converter import Converter, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import Record, RecordWriter, Turn
 from rsunivlm.tasks import TEMPLATES, Task, render_prompt

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, require
-from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_json, read_mask, require
 from data_tools.labels import BACKGROUND, UNLABELLED, class_words
-from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_tools.captions import captions, read_entries
+from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_mask, require
-from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task

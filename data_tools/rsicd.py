@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_tools.captions import captions, read_entries
+from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_json, require
 from data_tools.labels import class_words
-from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_json, require
-from data_tools.registry import Converter, Manifest, Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.conversion import evaluation_record
-from data_tools.registry import Converter, Settings, converters
+from data_tools.converter import Converter, Settings
+from data_tools.registry import converters
 from data_tools.report import ConversionReport
 from eval.tasks import TaskModule
 from rsunivlm.codecs import BoxCodec

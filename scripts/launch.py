@@ -90,18 +90,18 @@ def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
 
     recipe = load_recipe(path, stage)
     missing = []
-    # Stage 2 starts from what stage 1 makes, so the paper's stage 1 decides whether its stage 2 can run.
     if recipe.start_dir is not None:
         try:
             check_checkpoint(recipe.start_dir)
         except ValueError as error:
-            missing.append(str(error))
+            missing.append(f"starting weights: {error}")
     for entry in recipe.mixture["datasets"]:
         try:
             Mixture.load({"datasets": [entry]})
         except ValueError as error:
-            missing.append(str(error).removeprefix("mixture: dataset 0 "))
-    return missing
+            missing.append(f"data: {str(error).removeprefix('mixture: dataset 0 ')}")
+    # What is missing, without the advice that follows it.
+    return [item.partition(";")[0] for item in missing]
 
 
 def prepare(folder: Path, command: str) -> None:

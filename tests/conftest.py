@@ -76,21 +76,36 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:
         config = RSUniVLMConfig(
             vision_config={
                 "timm_model": "vit_tiny_patch16_224",
-                "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2, "class_token": False,
-                              "global_pool": "avg"},
-                "feature_index": 1, "image_size": 32, "hidden_size": 32, "tokens_per_side": 2,
+                "timm_args": {
+                    "img_size": 32,
+                    "embed_dim": 32,
+                    "depth": 2,
+                    "num_heads": 2,
+                    "class_token": False,
+                    "global_pool": "avg",
+                },
+                "feature_index": 1,
+                "image_size": 32,
+                "hidden_size": 32,
+                "tokens_per_side": 2,
             },
             text_config={
-                "vocab_size": len(tiny_processor.tokenizer), "hidden_size": 64, "intermediate_size": 96,
-                "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-                "initializer_range": 0.1, "max_position_embeddings": 4096,
-                "pad_token_id": tiny_processor.tokenizer.pad_token_id, "bos_token_id": None,
+                "vocab_size": len(tiny_processor.tokenizer),
+                "hidden_size": 64,
+                "intermediate_size": 96,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 1,
+                "initializer_range": 0.1,
+                "max_position_embeddings": 4096,
+                "pad_token_id": tiny_processor.tokenizer.pad_token_id,
+                "bos_token_id": None,
                 "eos_token_id": tiny_processor.end_token_id,
             },
             image_token_id=tiny_processor.image_token_id,
             mask_codec={"grid": 4},
             **fields,
-        )  # fmt: skip
+        )
         model = RSUniVLMForConditionalGeneration(config).eval()
         if num_experts > 1:
             upcycle(model, num_experts)

@@ -24,8 +24,18 @@ def picture(tmp_path: Path) -> Path:
 
 def test_ask_prints_json_and_draws(picture: Path, tiny_checkpoint: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out.png"
-    arguments = ["ask", str(picture), "[VG] the ship", "--model", str(tiny_checkpoint), "--json", "--out", str(out),
-                 "--max-new-tokens", "8"]  # fmt: skip
+    arguments = [
+        "ask",
+        str(picture),
+        "[VG] the ship",
+        "--model",
+        str(tiny_checkpoint),
+        "--json",
+        "--out",
+        str(out),
+        "--max-new-tokens",
+        "8",
+    ]
     assert main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["task"], result["granularity"], result["route_source"]) == ("vg", "region", "token")
@@ -34,8 +44,20 @@ def test_ask_prints_json_and_draws(picture: Path, tiny_checkpoint: Path, tmp_pat
 
 
 def test_ask_about_a_pair(picture: Path, tiny_checkpoint: Path, tmp_path: Path, capsys) -> None:
-    arguments = ["ask", str(picture), str(picture), "[SEG] changed building", "--model", str(tiny_checkpoint),
-                 "--out", str(tmp_path / "pair.png"), "--max-new-tokens", "4", "--labels", "building"]  # fmt: skip
+    arguments = [
+        "ask",
+        str(picture),
+        str(picture),
+        "[SEG] changed building",
+        "--model",
+        str(tiny_checkpoint),
+        "--out",
+        str(tmp_path / "pair.png"),
+        "--max-new-tokens",
+        "4",
+        "--labels",
+        "building",
+    ]
     assert main(arguments) == 0
     assert "task cd, pixel expert, route by token" in capsys.readouterr().err
     assert Image.open(tmp_path / "pair.png").width == 1280

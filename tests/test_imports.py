@@ -26,12 +26,30 @@ ALLOWED = {
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},
 }
 # `rsunivlm/data` has two halves: records and mixtures know no model, so that data_tools stays light.
-TORCH_FREE = ("rsunivlm/tasks.py", "rsunivlm/images.py", "rsunivlm/codecs", "rsunivlm/data/records.py",
-              "rsunivlm/data/mixtures.py", "data_tools")  # fmt: skip
+TORCH_FREE = (
+    "rsunivlm/tasks.py",
+    "rsunivlm/images.py",
+    "rsunivlm/codecs",
+    "rsunivlm/data/records.py",
+    "rsunivlm/data/mixtures.py",
+    "data_tools",
+)
 HEAVY = {"torch", "torchvision", "timm", "transformers", "deepspeed"}
 # May be imported only inside functions: asking a question must not need them.
-OPTIONAL = {"deepspeed", "accelerate", "tensorboard", "peft", "rasterio", "geopandas", "gradio", "pycocoevalcap",
-            "pycocotools", "flash_attn", "datasets", "sklearn"}  # fmt: skip
+OPTIONAL = {
+    "deepspeed",
+    "accelerate",
+    "tensorboard",
+    "peft",
+    "rasterio",
+    "geopandas",
+    "gradio",
+    "pycocoevalcap",
+    "pycocotools",
+    "flash_attn",
+    "datasets",
+    "sklearn",
+}
 
 
 def sources() -> list[Path]:
@@ -71,7 +89,8 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, rsunivlm; print([m for m in ('torch', 'transformers', 'timm', 'numpy') if m in sys.modules])"
+    names = ("torch", "transformers", "timm", "numpy")
+    code = f"import sys, rsunivlm; print([m for m in {names} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 

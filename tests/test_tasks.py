@@ -89,7 +89,7 @@ def test_explicit_task_wins_over_everything() -> None:
 
 
 def test_users_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown task 'grounding'.*vg"):
+    with pytest.raises(ValueError, match=r"unknown task 'grounding'.*vg"):
         route("x", task="grounding")
     with pytest.raises(ValueError, match="needs slots"):
         render_prompt(Task.VG, question="x")

@@ -25,8 +25,8 @@ def bundled_checkpoint() -> Path:
     folder = Path(__file__).resolve().parents[2] / BUNDLED_CHECKPOINT
     if not (folder / "config.json").is_file():
         raise ValueError(
-            f"the bundled checkpoint is not here ({folder}); it comes with the source tree (`pip install -e .` "
-            "in a clone). Name another checkpoint with --model"
+            f"the bundled checkpoint is not here ({folder}); it comes with the source tree "
+            "(`pip install -e .` in a clone). Name another checkpoint with --model"
         )
     return folder
 

@@ -32,7 +32,7 @@ class TimmVisionTower(PreTrainedModel):
 
     config_class = RSUniVLMVisionConfig
     main_input_name = "pixel_values"
-    _no_split_modules = ["Block"]  # noqa: RUF012
+    _no_split_modules = ["Block"]
 
     def __init__(self, config: RSUniVLMVisionConfig, pretrained: bool = False) -> None:
         super().__init__(config)

@@ -46,6 +46,8 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
             is wrong; names what and the mend.
     """
     if recipe.start_dir is not None:
+        if recipe.stage == 2 and not recipe.start_dir.exists():
+            raise ValueError(f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from")
         check_checkpoint(recipe.start_dir)
         return RSUniVLMProcessor.from_pretrained(recipe.start_dir)
     tokenizer = _tokenizer(recipe.model)
@@ -92,13 +94,13 @@ def check_checkpoint(folder: Path) -> None:
         ValueError: No folder, no configuration, another architecture, no weights or missing weights.
     """
     if not folder.is_dir():
-        raise ValueError(
-            f"no checkpoint folder {folder}: run stage 1 first, or set init_from"
-        )
+        raise ValueError(f"no checkpoint folder {folder}; set init_from")
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"checkpoint {folder} has no config.json")
     try:
         fields, _ = RSUniVLMConfig.get_config_dict(folder)
     except OSError as error:
-        raise ValueError(f"checkpoint {folder}: config.json is missing or damaged") from error
+        raise ValueError(f"checkpoint {folder}: config.json is damaged") from error
     if fields.get("model_type") != RSUniVLMConfig.model_type:
         raise ValueError(
             f"checkpoint {folder} is of type {fields.get('model_type')!r}, not {RSUniVLMConfig.model_type!r}"

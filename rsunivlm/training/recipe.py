@@ -65,7 +65,7 @@ class Recipe:
             gradient_accumulation x processes.
         learning_rate: Peak of the schedule.
         learning_rates: Other peaks for parts of the model, by prefix of the parameter name, e.g.
-            `{model.vision_tower: 1.0e-4}`.
+            `{model.vision_tower: 1.0e-4}`; 0 freezes the part.
         weight_decay: Of AdamW; biases and norms are exempt.
         warmup_ratio: Share of the steps in which the learning rate rises from 0.
         schedule: Name of a transformers learning-rate schedule.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import set_seed
+from transformers import ProgressCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
 from rsunivlm.data.collation import Collator
@@ -26,7 +26,7 @@ from rsunivlm.data.dataset import TrainingSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.training.build import load_model, load_processor
 from rsunivlm.training.recipe import Recipe
-from rsunivlm.training.stages import prepare_stage
+from rsunivlm.training.stages import freeze_parts, prepare_stage
 from rsunivlm.training.trainer import PublishEvery, RSUniVLMTrainer, training_arguments
 
 _PACKAGES = ("rsunivlm", "torch", "transformers", "accelerate", "deepspeed", "timm", "numpy", "pillow")
@@ -67,6 +67,7 @@ def train(recipe: Recipe) -> Path:
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
     model = prepare_stage(load_model(recipe, processor), recipe.stage)
+    learning_rates = freeze_parts(model, recipe.learning_rates)
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -77,7 +78,7 @@ def train(recipe: Recipe) -> Path:
         data_collator=Collator(processor.tokenizer.pad_token_id, model.config.num_experts),
         train_dataset=samples,
         processing_class=processor,
-        learning_rates=recipe.learning_rates,
+        learning_rates=learning_rates,
         callbacks=[_tensorboard(output)] if int(os.environ.get("RANK", 0)) == 0 else [],
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -93,6 +94,9 @@ def train(recipe: Recipe) -> Path:
         trainer.train()
         publish()
     finally:
+        progress = trainer.pop_callback(ProgressCallback)
+        if progress is not None and progress.training_bar is not None:
+            progress.training_bar.close()  # so that an error message begins on a line of its own
         if trainer.is_world_process_zero():
             shutil.rmtree(scratch, ignore_errors=True)
         if torch.distributed.is_initialized():

@@ -6,6 +6,8 @@ every feed-forward network into three experts and trains these experts only (pap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
@@ -41,6 +43,25 @@ def prepare_stage(model: RSUniVLMForConditionalGeneration, stage: Stage) -> RSUn
         if isinstance(module, GranularityExperts):
             module.requires_grad_(True)
     return model
+
+
+def freeze_parts(
+    model: RSUniVLMForConditionalGeneration, learning_rates: Mapping[str, float]
+) -> dict[str, float]:
+    """Freeze the parts whose learning rate is 0.
+
+    Args:
+        model: The model of the run.
+        learning_rates: Prefix of parameter names -> learning rate; the longest prefix of a name counts.
+
+    Returns:
+        The rates above 0.
+    """
+    for name, parameter in model.named_parameters():
+        prefixes = [key for key in learning_rates if name.startswith(key)]
+        if prefixes and learning_rates[max(prefixes, key=len)] == 0:
+            parameter.requires_grad_(False)
+    return {prefix: rate for prefix, rate in learning_rates.items() if rate}
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:

@@ -19,7 +19,9 @@ def mixture(tmp_path: Path) -> Mixture:
         turns = (Turn(f"[VG] thing {index}", f"[{index}, 2, 30, 100]"), Turn("[REF] what is it?", "a thing"))
         records.append(Record(str(index), (f"{index}.png",), turns, Task.VG))
     Image.new("RGB", (8, 8)).save(tmp_path / "after.png")
-    records.append(Record("pair", ("0.png", "after.png"), (Turn("[CCD] What changed?", "nothing ."),), Task.CC))
+    records.append(
+        Record("pair", ("0.png", "after.png"), (Turn("[CCD] What changed?", "nothing ."),), Task.CC)
+    )
     write_records(tmp_path / "train.jsonl", records)
     return Mixture.load({"seed": 3, "datasets": [{"name": "toy", "records": str(tmp_path / "train.jsonl")}]})
 
@@ -49,9 +51,12 @@ def test_positions_follow_the_plan_epoch_after_epoch(mixture: Mixture, tiny_proc
 
 
 def test_loader_workers_change_nothing(mixture: Mixture, tiny_processor) -> None:
-    samples = TrainingSamples(mixture, tiny_processor, num_samples=12, max_length=500, global_batch=4, length_window=2)
+    samples = TrainingSamples(
+        mixture, tiny_processor, num_samples=12, max_length=500, global_batch=4, length_window=2
+    )
     loaders = [
-        DataLoader(samples, batch_size=4, num_workers=workers, collate_fn=Collator(0, 3)) for workers in (0, 2)
+        DataLoader(samples, batch_size=4, num_workers=workers, collate_fn=Collator(0, 3))
+        for workers in (0, 2)
     ]
     for alone, shared in zip(*loaders, strict=True):
         assert alone["input_ids"].equal(shared["input_ids"])

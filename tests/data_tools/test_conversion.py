@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_tools.conversion import convert
-from data_tools.registry import Converter, Manifest, Sample, Settings, converters
+from data_tools.converter import Converter, Manifest, Sample, Settings
+from data_tools.registry import converters
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import Record, RecordFile, read_records
 from rsunivlm.tasks import TEMPLATES, Task

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_tools.converter import Sample, Settings
 from data_tools.dior_rsvg import CONVERTER, find_splits, read
-from data_tools.registry import Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.tasks import Task

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_tools.converter import Sample, Settings
 from data_tools.index_masks import find_splits, read
-from data_tools.registry import Sample, Settings
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import MaskCodec
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data_tools.registry import Sample, Settings
+from data_tools.converter import Sample, Settings
 from data_tools.report import ConversionReport
 from data_tools.rsicd import find_splits, read
 from rsunivlm.tasks import Task

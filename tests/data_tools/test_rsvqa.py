@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from data_tools.registry import Converter, Sample, Settings
+from data_tools.converter import Converter, Sample, Settings
 from data_tools.report import ConversionReport
 from data_tools.rsvqa import HIGH_RESOLUTION, LOW_RESOLUTION
 

@@ -27,8 +27,12 @@ def siglip_to_timm(state: dict[str, torch.Tensor], depth: int) -> dict[str, torc
             qkv = [plain[f"{source}self_attn.{part}_proj.{kind}"] for part in "qkv"]
             out[f"{target}attn.qkv.{kind}"] = torch.cat(qkv)
             out[f"{target}attn.proj.{kind}"] = plain[f"{source}self_attn.out_proj.{kind}"]
-            for ours, theirs in (("norm1", "layer_norm1"), ("norm2", "layer_norm2"),
-                                 ("mlp.fc1", "mlp.fc1"), ("mlp.fc2", "mlp.fc2")):  # fmt: skip
+            for ours, theirs in (
+                ("norm1", "layer_norm1"),
+                ("norm2", "layer_norm2"),
+                ("mlp.fc1", "mlp.fc1"),
+                ("mlp.fc2", "mlp.fc2"),
+            ):
                 out[f"{target}{ours}.{kind}"] = plain[f"{source}{theirs}.{kind}"]
     return out
 
@@ -44,18 +48,27 @@ def test_features_equal_stock_siglip_hidden_states() -> None:
             num_attention_heads=4,
             image_size=62,
             patch_size=14,
-        )  # fmt: skip
+        )
     ).eval()
     with torch.no_grad():
         for parameter in stock.parameters():
             parameter.normal_(std=0.2)
     tower = TimmVisionTower(
         RSUniVLMVisionConfig(
-            timm_args={"img_size": 62, "embed_dim": 64, "depth": 5, "num_heads": 4, "mlp_ratio": 172 / 64,
-                       "act_layer": "gelu_tanh"},
-            feature_index=3, image_size=62, hidden_size=64, tokens_per_side=4,
+            timm_args={
+                "img_size": 62,
+                "embed_dim": 64,
+                "depth": 5,
+                "num_heads": 4,
+                "mlp_ratio": 172 / 64,
+                "act_layer": "gelu_tanh",
+            },
+            feature_index=3,
+            image_size=62,
+            hidden_size=64,
+            tokens_per_side=4,
         )
-    ).eval()  # fmt: skip
+    ).eval()
     assert len(tower.backbone.blocks) == 4
     tower.backbone.load_state_dict(siglip_to_timm(stock.state_dict(), 4))
     pixels = torch.randn(2, 3, 62, 62)
@@ -87,7 +100,7 @@ def test_convolutional_tower_keeps_its_batch_statistics() -> None:
             image_size=64,
             hidden_size=112,
             tokens_per_side=4,
-        )  # fmt: skip
+        )
     ).train()
     before = {name: buffer.clone() for name, buffer in tower.named_buffers()}
     pixels = torch.randn(3, 3, 64, 64)
@@ -105,7 +118,7 @@ def test_features_come_row_by_row() -> None:
             image_size=128,
             hidden_size=112,
             tokens_per_side=8,
-        )  # fmt: skip
+        )
     ).eval()
     picture = torch.zeros(1, 3, 128, 128)
     changed = picture.clone()
@@ -127,7 +140,7 @@ def test_wrong_sizes_and_names_are_refused() -> None:
             image_size=64,
             hidden_size=96,
             tokens_per_side=4,
-        )  # fmt: skip
+        )
     )
     with pytest.raises(ValueError, match=r"shape \(112, 4, 4\).*hidden_size 96"):
         tower(torch.zeros(1, 3, 64, 64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -34,15 +35,21 @@ def launch(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def command(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
+    process = subprocess.Popen(
         [str(argument) for argument in arguments],
         cwd=cwd,
         env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        output, errors = process.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the launcher's children too: ranks may wait for each other
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 @pytest.mark.parametrize("script", STAGES, ids=lambda path: path.name)
@@ -63,7 +70,9 @@ def test_bash_runs_a_stage(toy_recipe, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "level"),
     [
-        pytest.param(stage, level, marks=pytest.mark.skipif(not default and not ALL_LEVELS, reason="on request"))
+        pytest.param(
+            stage, level, marks=pytest.mark.skipif(not default and not ALL_LEVELS, reason="on request")
+        )
         for stage, level, default in [(1, 1, 0), (1, 2, 0), (1, 3, 0), (2, 1, 0), (2, 2, 0), (2, 3, 1)]
     ],
 )
@@ -100,7 +109,10 @@ def test_two_deepspeed_processes_train_as_one(
         (["nowhere.yaml"], "error: no such recipe file: nowhere.yaml"),
         (["quick", "lerning_rate=1"], "error: command line: unknown setting 'lerning_rate'; did you mean"),
         (["--recipe", "quick", "what"], "error: cannot read argument 'what'"),
-        (["recipe=quick", "prepare={}", "mixture={datasets: []}"], "error: mixture: 'datasets' must be a list"),
+        (
+            ["recipe=quick", "prepare={}", "mixture={datasets: []}"],
+            "error: mixture: 'datasets' must be a list",
+        ),
     ],
 )
 def test_mistakes_end_with_one_line_and_code_2(

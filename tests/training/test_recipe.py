@@ -23,7 +23,13 @@ def file(tmp_path: Path) -> Path:
 def test_stage_settings_stand_over_common_ones_and_the_command_line_over_both(file: Path) -> None:
     first = load_recipe(file, 1)
     second = load_recipe(file, 2, {"batch_size": "2"})
-    assert (first.name, first.stage, first.batch_size, first.learning_rate, first.epochs) == ("toy", 1, 8, 1e-4, 1)
+    assert (first.name, first.stage, first.batch_size, first.learning_rate, first.epochs) == (
+        "toy",
+        1,
+        8,
+        1e-4,
+        1,
+    )
     assert (second.stage, second.batch_size, second.learning_rate, second.epochs) == (2, 2, 2e-5, 2)
     assert (first.start_dir, first.output_dir) == (None, Path("runs/toy/stage1"))
     assert (second.start_dir, second.output_dir) == (Path("runs/toy/stage1"), Path("runs/toy/stage2"))
@@ -37,7 +43,14 @@ def test_the_paper_settings_are_the_defaults() -> None:
 
 
 def test_overrides_in_every_form(file: Path) -> None:
-    arguments = ["batch_size=2", "--seed=7", "--learning-rate", "3e-5", "model.text.hidden_size=32", "deepspeed="]
+    arguments = [
+        "batch_size=2",
+        "--seed=7",
+        "--learning-rate",
+        "3e-5",
+        "model.text.hidden_size=32",
+        "deepspeed=",
+    ]
     overrides = parse_overrides(arguments)
     recipe = load_recipe(file, 1, overrides)
     assert (recipe.batch_size, recipe.seed, recipe.learning_rate, recipe.deepspeed) == (2, 7, 3e-5, "")
@@ -68,7 +81,9 @@ def test_mistakes_are_named(file: Path, overrides: dict[str, str], message: str)
 
 def test_a_misspelt_key_of_stage_2_shows_before_stage_1_has_run(file: Path) -> None:
     file.write_text(FILE.replace("epochs: 2", "epoch: 2"))
-    with pytest.raises(ValueError, match=r"toy\.yaml: stage2: unknown setting 'epoch'; did you mean 'epochs'"):
+    with pytest.raises(
+        ValueError, match=r"toy\.yaml: stage2: unknown setting 'epoch'; did you mean 'epochs'"
+    ):
         load_recipe(file, 1)
 
 
@@ -88,7 +103,9 @@ def test_arguments_that_are_no_override(arguments: list[str]) -> None:
         parse_overrides(arguments)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "scripts/recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "scripts/recipes").glob("*.yaml")), ids=lambda path: path.stem
+)
 @pytest.mark.parametrize("stage", [1, 2])
 def test_bundled_recipes_are_valid(path: Path, stage: int) -> None:
     recipe = load_recipe(path, stage)

@@ -20,7 +20,9 @@ def refuse_to_build(*_: object) -> None:
 
 
 def test_both_stages_end_to_end(toy_recipe, tmp_path: Path) -> None:
-    path = toy_recipe(stage2={"output": str(tmp_path / "two"), "init_from": str(tmp_path / "runs/toy/stage1")})
+    path = toy_recipe(
+        stage2={"output": str(tmp_path / "two"), "init_from": str(tmp_path / "runs/toy/stage1")}
+    )
     stage1 = run.train(load_recipe(path, 1))
     stage2 = run.train(load_recipe(path, 2, {"save_dtype": "bf16", "save_every": "2"}))
     assert stage1 == tmp_path / "runs/toy/stage1"
@@ -87,7 +89,7 @@ def test_a_bad_image_stops_the_run_and_leaves_nothing(toy_recipe, toy_data: Path
         (1, {"model": "{}"}, r"model\.tokenizer"),
         (1, {"model.text.hidden": "3"}, r"unknown setting model\.text\.hidden"),
         (1, {"model.visual": "none"}, r"unknown setting model\.visual"),
-        (2, {}, r"no checkpoint folder .*stage1: run stage 1 first"),
+        (2, {}, r"no stage 1 result at .*stage1; run stage 1 first"),
     ],
 )
 def test_mistakes_are_refused_before_the_model_is_built(
@@ -118,14 +120,17 @@ def test_incomplete_checkpoints_are_refused(toy_recipe, tiny_checkpoint: Path, m
     with pytest.raises(ValueError, match=r"model\.safetensors is damaged"):
         run.train(recipe)
     weights.unlink()
-    with pytest.raises(ValueError, match="lacks .* weight"):
+    with pytest.raises(ValueError, match=r"lacks .* weight"):
         run.train(recipe)
     config = json.loads((tiny_checkpoint / "config.json").read_text())
     (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
     with pytest.raises(ValueError, match="'llava'"):
         run.train(recipe)
+    (tiny_checkpoint / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        run.train(recipe)
     (tiny_checkpoint / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"config\.json is missing"):
+    with pytest.raises(ValueError, match=r"has no config\.json"):
         run.train(recipe)
 
 
@@ -140,7 +145,10 @@ def test_vision_weights_come_from_a_file(toy_recipe, make_tiny_model, tmp_path: 
     }
     recipe = load_recipe(toy_recipe(), 1, overrides)
     model = run.load_model(recipe, run.load_processor(recipe))
-    assert all(tensor.equal(backbone[name]) for name, tensor in model.model.vision_tower.backbone.state_dict().items())
+    assert all(
+        tensor.equal(backbone[name])
+        for name, tensor in model.model.vision_tower.backbone.state_dict().items()
+    )
     save_file({"x": torch.zeros(1)}, tmp_path / "vit.safetensors")
     with pytest.raises(ValueError, match=r"model\.vision\.weights: .*vit\.safetensors lacks"):
         run.load_model(recipe, run.load_processor(recipe))

@@ -4,7 +4,9 @@ import torch
 from rsunivlm.training.stages import frozen_modules, prepare_stage
 
 EXPERTS = {
-    f"model.language_model.layers.{layer}.mlp.{part}_proj" for layer in range(2) for part in ("gate_up", "down")
+    f"model.language_model.layers.{layer}.mlp.{part}_proj"
+    for layer in range(2)
+    for part in ("gate_up", "down")
 }
 
 

@@ -36,7 +36,9 @@ def losses(trainer: RSUniVLMTrainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_the_loss_is_the_mean_over_the_supervised_tokens_of_the_global_batch(make_trainer, make_tiny_model) -> None:
+def test_the_loss_is_the_mean_over_the_supervised_tokens_of_the_global_batch(
+    make_trainer, make_tiny_model
+) -> None:
     trainer = make_trainer(batch_size=2, gradient_accumulation=3, steps=1)
     total, count = 0.0, 0
     model = make_tiny_model()
@@ -63,7 +65,7 @@ def test_two_forward_passes_of_four_equal_one_of_eight(make_trainer) -> None:
         trainer.add_callback(Keep())
         trainer.train()
     assert losses(whole) == pytest.approx(losses(split), rel=1e-5)
-    # In the first step the weights are equal, so the gradients must be; in the second they are if Adam's step was.
+    # The second step's gradients are equal only if the first step's update was.
     assert len(gradients[whole]) == 2 * 4
     for a, b in zip(gradients[whole], gradients[split], strict=True):
         assert torch.allclose(a, b, atol=1e-5)
@@ -73,7 +75,9 @@ def test_frozen_parts_neither_move_nor_leave_evaluation_mode(make_trainer, make_
     trainer = make_trainer(stage=2, num_experts=3)
     trainer.train()
     before = make_tiny_model(num_experts=3).state_dict()
-    moved = {name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])}
+    moved = {
+        name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert moved == {name for name in before if ".mlp." in name and "language_model" in name}
     assert trainer.model.model.language_model.training
     assert not trainer.model.model.vision_tower.training
@@ -87,7 +91,9 @@ def test_parts_of_the_model_can_have_their_own_learning_rate(make_trainer) -> No
         (group["lr"], group["weight_decay"]): {names[id(parameter)] for parameter in group["params"]}
         for group in groups
     }
-    assert sum(len(group) for group in found.values()) == sum(p.requires_grad for p in trainer.model.parameters())
+    assert sum(len(group) for group in found.values()) == sum(
+        p.requires_grad for p in trainer.model.parameters()
+    )
     assert all(name.startswith("model.vision_tower") for name in found[1e-4, 0.1] | found[1e-4, 0.0])
     assert "model.language_model.layers.0.mlp.down_proj" in found[1e-3, 0.1]
     assert "model.language_model.norm.weight" in found[1e-3, 0.0]

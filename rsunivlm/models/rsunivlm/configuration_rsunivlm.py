@@ -105,7 +105,7 @@ class RSUniVLMConfig(PreTrainedConfig):
     """
 
     model_type = "rsunivlm"
-    sub_configs = {"vision_config": RSUniVLMVisionConfig, "text_config": RSUniVLMTextConfig}  # noqa: RUF012
+    sub_configs = {"vision_config": RSUniVLMVisionConfig, "text_config": RSUniVLMTextConfig}
 
     # Given as fields or as configurations; configurations once constructed.
     vision_config: Any = None

@@ -30,7 +30,7 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
         resize_mode: `squash` ignores the aspect ratio; `pad` first pads to a centred square.
     """
 
-    model_input_names = ["pixel_values"]  # noqa: RUF012
+    model_input_names = ["pixel_values"]
 
     def __init__(
         self,

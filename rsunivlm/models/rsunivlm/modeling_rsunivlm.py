@@ -77,7 +77,7 @@ class RSUniVLMTextModel(Qwen2Model):
     """Qwen2 with granularity experts; takes `expert_dispatch` as an extra keyword."""
 
     config_class = RSUniVLMTextConfig
-    _no_split_modules = ["RSUniVLMDecoderLayer"]  # noqa: RUF012
+    _no_split_modules = ["RSUniVLMDecoderLayer"]
 
     def __init__(self, config: RSUniVLMTextConfig) -> None:
         # Not Qwen2Model's own constructor: it would build the stock layers first.
@@ -106,8 +106,8 @@ class RSUniVLMPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     input_modalities = ("image", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["RSUniVLMDecoderLayer", "Block"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _no_split_modules = ["RSUniVLMDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
     _supports_flex_attn = True
@@ -137,6 +137,7 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         super().__init__(config)
         self.vision_tower = TimmVisionTower(config.vision_config)
         self.multi_modal_projector = Connector(config)
+        # CODEPATH: the released checkpoint ends each image with this vector; models trained here have none.
         self.image_newline = (
             nn.Parameter(torch.empty(config.text_config.hidden_size)) if config.image_newline else None
         )
@@ -238,7 +239,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
     Dense (stage 1) and expert (stage 2) models are the same class; `config.num_experts` tells them apart.
     """
 
-    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}  # noqa: RUF012
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
     def __init__(self, config: RSUniVLMConfig) -> None:
         super().__init__(config)
@@ -357,7 +358,9 @@ def _init_language_weights(module: nn.Module, config: RSUniVLMTextConfig) -> Non
     if isinstance(module, GranularityExperts):
         init.normal_(module.gate_up_proj, std=config.initializer_range)
         init.normal_(module.down_proj, std=config.initializer_range)
+        # CODEPATH: set for models trained from scratch (nano, quick); loaded checkpoints are not initialised.
         if config.zero_init_residual:
             init.zeros_(module.down_proj)
+    # CODEPATH: as above.
     elif isinstance(module, RSUniVLMDecoderLayer) and config.zero_init_residual:
         init.zeros_(module.self_attn.o_proj.weight)

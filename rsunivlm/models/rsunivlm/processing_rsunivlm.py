@@ -64,7 +64,7 @@ class RSUniVLMProcessor(ProcessorMixin):
         task_granularity: Task token -> expert (`config.task_granularity`).
     """
 
-    model_input_names = ["input_ids", "attention_mask", "pixel_values", "expert_ids"]  # noqa: RUF012
+    model_input_names = ["input_ids", "attention_mask", "pixel_values", "expert_ids"]
 
     def __init__(
         self,
