@@ -156,8 +156,9 @@ def load_predictor(model: str | None, device: str | None, dtype: str | None) -> 
     import torch  # loaded only once the data is known to be good
 
     from rsunivlm import RSUniVLM
-    from rsunivlm.inference.loading import bundled_checkpoint
+    from rsunivlm.inference.loading import bundled_checkpoint, quiet_libraries
 
+    quiet_libraries()
     checkpoint = model or bundled_checkpoint()
     torch_dtype = getattr(torch, dtype) if dtype else None
     try:

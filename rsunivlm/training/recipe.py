@@ -70,7 +70,7 @@ class Recipe:
         warmup_ratio: Share of the steps in which the learning rate rises from 0.
         schedule: Name of a transformers learning-rate schedule.
         max_grad_norm: Gradients are clipped to this norm.
-        precision: `auto` is bf16 on accelerators and fp32 on CPUs.
+        precision: `auto` is bf16 on accelerators that have it, else fp32.
         save_dtype: Type of the published weights.
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         max_length: Samples with more tokens, images included, are refused before training.

@@ -24,6 +24,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.utils import is_torch_bf16_gpu_available
 
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import frozen_modules
@@ -43,7 +44,7 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
     with_deepspeed = distributed and bool(recipe.deepspeed)
     if with_deepspeed and on_cpu:
         _use_plain_gloo()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(scratch),
         # The data set is the whole run, epochs included (see `rsunivlm.data.dataset`).
         num_train_epochs=1,
@@ -56,7 +57,7 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup_ratio,  # below 1 it is a share of the steps
         max_grad_norm=recipe.max_grad_norm,
-        bf16=recipe.precision == "bf16" or (recipe.precision == "auto" and not on_cpu),
+        bf16=recipe.precision == "bf16" or (recipe.precision == "auto" and is_torch_bf16_gpu_available()),
         use_cpu=on_cpu,
         deepspeed=recipe.deepspeed if with_deepspeed else None,
         seed=recipe.seed,
@@ -69,6 +70,9 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
         report_to="none",  # tensorboard is attached by the run, which knows where
         save_strategy="no",
     )
+    # One device per process: several would be driven by DataParallel, which parts rows from their images.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _use_plain_gloo() -> None:

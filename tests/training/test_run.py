@@ -152,3 +152,20 @@ def test_vision_weights_come_from_a_file(toy_recipe, make_tiny_model, tmp_path: 
     save_file({"x": torch.zeros(1)}, tmp_path / "vit.safetensors")
     with pytest.raises(ValueError, match=r"model\.vision\.weights: .*vit\.safetensors lacks"):
         run.load_model(recipe, run.load_processor(recipe))
+
+
+def test_number_embeddings_begin_on_a_curve(toy_recipe) -> None:
+    def numbers(start: str) -> torch.Tensor:
+        recipe = load_recipe(toy_recipe(), 1, {"model.number_embeddings": start})
+        processor = run.load_processor(recipe)
+        weight = run.load_model(recipe, processor).get_input_embeddings().weight
+        rows = weight[[processor.tokenizer.convert_tokens_to_ids(str(number)) for number in range(101)]]
+        return torch.nn.functional.cosine_similarity(rows[50:51, :32], rows[:, :32], dim=-1)  # of 64
+
+    ordered, drawn = numbers("sine"), numbers("random")
+    assert ordered[50:54].tolist() == sorted(ordered[50:54].tolist(), reverse=True)
+    torch.testing.assert_close(ordered[51], torch.logspace(0, -2, 16).cos().mean())
+    assert ordered[51] > 0.9 > 0.6 > drawn.sort().values[-2]  # the largest is 50 itself
+    assert ordered[[10, 90]].max() < 0.6
+    with pytest.raises(ValueError, match="number_embeddings is sine or random, not 'cosine'"):
+        numbers("cosine")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rsunivlm.training.stages import frozen_modules, prepare_stage
+from rsunivlm.training.stages import freeze_parts, frozen_modules, prepare_stage
 
 EXPERTS = {
     f"model.language_model.layers.{layer}.mlp.{part}_proj"
@@ -44,6 +44,15 @@ def test_frozen_modules_cover_what_is_not_trained(make_tiny_model) -> None:
     assert model.model.multi_modal_projector in frozen
     held = {id(parameter) for module in frozen for parameter in module.parameters()}
     assert held == {id(parameter) for parameter in model.parameters() if not parameter.requires_grad}
+
+
+def test_a_learning_rate_of_zero_freezes_a_part_and_the_longest_prefix_counts(make_tiny_model) -> None:
+    model = make_tiny_model()
+    before = trained(model)
+    rates = {"model.language_model": 0.0, "model.language_model.norm": 1e-4}
+    assert freeze_parts(model, rates) == {"model.language_model.norm": 1e-4}
+    language = {name for name in before if name.startswith("model.language_model.")}
+    assert trained(model) == before - language | {"model.language_model.norm.weight"}
 
 
 def test_gradient_checkpointing_changes_no_gradient(make_tiny_model, tiny_processor) -> None:

@@ -5,10 +5,9 @@ map from task token to expert, the text form of boxes and masks and the form of 
 model stores none of these, which is why its answers can be decoded only by code that happens to agree.
 """
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
+# No postponed annotations here: `@strict` reads the types of the fields.
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, Qwen2Config
 

@@ -76,7 +76,9 @@ class GranularityExperts(nn.Module):
         E, D, I = config.num_experts, config.hidden_size, config.intermediate_size  # noqa: E741
         self.gate_up_proj = nn.Parameter(torch.empty(E, 2 * I, D))
         self.down_proj = nn.Parameter(torch.empty(E, D, I))
-        self.act_fn = ACT2FN[config.hidden_act]
+        # The bare function, not the module: it runs once per expert in use, and ZeRO-3 wants every process to
+        # call the same modules.
+        self.act_fn = ACT2FN[config.hidden_act].forward
 
     def forward(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
         """Apply to each row the expert that the dispatch names; shape [B, L, D] in and out."""
