@@ -199,7 +199,7 @@ def _order_numbers(model: RSUniVLMForConditionalGeneration, tokenizer: PreTraine
     Raises:
         ValueError: The tokenizer writes one of the numbers with several tokens.
     """
-    weight_VD = model.get_input_embeddings().weight
+    weight_VD: torch.Tensor = model.lm_head.weight  # tied to the input embedding
     quarter = weight_VD.shape[1] // 4
     rates = torch.logspace(0, -2, quarter)  # radians per unit: from 6 units a turn to 600
     for number in range(101):

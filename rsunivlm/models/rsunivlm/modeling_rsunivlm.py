@@ -137,10 +137,10 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         super().__init__(config)
         self.vision_tower = TimmVisionTower(config.vision_config)
         self.multi_modal_projector = Connector(config)
+        self.image_newline: nn.Parameter | None = None
         # CODEPATH: the released checkpoint ends each image with this vector; models trained here have none.
-        self.image_newline = (
-            nn.Parameter(torch.empty(config.text_config.hidden_size)) if config.image_newline else None
-        )
+        if config.image_newline:
+            self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.language_model = RSUniVLMTextModel(config.text_config)
         self.post_init()
 
