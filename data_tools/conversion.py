@@ -156,7 +156,7 @@ def _write_split(
 
         for sample in samples:
             report.samples[split, sample.task.value] += 1
-            if sample.evaluation and not split.startswith("train"):
+            if not split.startswith("train"):
                 files.write(f"{sample.task}_{split}.jsonl", evaluation_record(sample, source))
             if not sample.training or split.startswith("test"):
                 continue

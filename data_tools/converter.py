@@ -63,7 +63,6 @@ class Sample:
             first (all stand in ``target``).
         target: ground truth in its own units, see `rsunivlm.data.records`.
         training: belongs into a training file.
-        evaluation: belongs into an evaluation file.
     """
 
     id: str
@@ -73,7 +72,6 @@ class Sample:
     answers: tuple[str, ...]
     target: dict[str, Any]
     training: bool = True
-    evaluation: bool = True
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _convert(
     report = ConversionReport(converter.manifest.name)
     records = []
     for sample in converter.read(split, settings, report):
-        if sample.task is task and sample.evaluation:
+        if sample.task is task:
             report.samples[split, task.value] += 1
             records.append(evaluation_record(sample, converter.manifest.name))
     report.require(MAX_BAD)

@@ -55,6 +55,13 @@ class Answer:
     report: BoxReport | MaskReport | None = None
     finished: bool = True
 
+    def mask_shares(self) -> dict[str, float]:
+        """Share of the mask's pixels that each label has; empty without a mask."""
+        if self.mask is None:
+            return {}
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.labels))
+        return dict(zip(self.labels, (counts / self.mask.size).tolist(), strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """The answer in JSON types; a mask is summed up by the share of pixels of each label."""
         result: dict[str, Any] = {
@@ -68,7 +75,6 @@ class Answer:
         if self.boxes_px is not None:
             result["boxes_px"] = np.round(self.boxes_px, 2).tolist()
         if self.mask is not None:
-            shares = np.bincount(self.mask.ravel(), minlength=len(self.labels)) / self.mask.size
             result["mask_size"] = [self.mask.shape[1], self.mask.shape[0]]
-            result["mask_share"] = dict(zip(self.labels, np.round(shares, 4).tolist(), strict=True))
+            result["mask_share"] = {label: round(share, 4) for label, share in self.mask_shares().items()}
         return result

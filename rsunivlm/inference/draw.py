@@ -11,7 +11,7 @@ from rsunivlm.inference.answer import Answer
 
 # Distinct on imagery, colour-blind safe (Okabe and Ito 2008).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-TRUTH, ANSWER = "#00C853", "#FF1744"
+ANSWER = "#FF1744"
 MIN_SIDE = 480  # small pictures are enlarged so that lines and letters can be read
 
 
@@ -75,13 +75,8 @@ def render_answer(pictures: Sequence[Image.Image], prompt: str, answer: Answer) 
     for picture in shown:
         row.paste(picture, (left, 0))
         left += picture.width
-    text = answer.text if answer.mask is None else _mask_legend(answer.labels, answer.mask)
-    return caption(row, [prompt, text])
-
-
-def _mask_legend(labels: Sequence[str], mask: np.ndarray) -> str:
-    shares = np.bincount(mask.ravel(), minlength=len(labels)) / mask.size
-    return ", ".join(f"{label} {share:.1%}" for label, share in zip(labels, shares, strict=True))
+    shares = ", ".join(f"{label} {share:.1%}" for label, share in answer.mask_shares().items())
+    return caption(row, [prompt, shares or answer.text])
 
 
 def _wrap(

@@ -42,22 +42,12 @@ def load_checkpoint(
     Raises:
         ValueError: No such folder, no configuration, another architecture, missing or misshapen weights.
     """
-    from transformers import AutoConfig
-
-    from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+    from rsunivlm.models.checkpoints.reading import first_line, read_config
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
     name = os.fspath(checkpoint)
-    _check_folder(name)
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except OSError as error:
-        raise ValueError(f"cannot load checkpoint {name}: {_first_line(error)}") from error
-    if not isinstance(config, RSUniVLMConfig):
-        raise ValueError(
-            f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}"
-        )
+    config = read_config(name)
     chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if chosen_device.type == "cuda" else torch.float32
@@ -72,32 +62,17 @@ def load_checkpoint(
         )
         processor = RSUniVLMProcessor.from_pretrained(name)
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot load checkpoint {name}: {_first_line(error)}") from error
+        raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
     _refuse("lacks weights", name, sorted(info["missing_keys"]))
     _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
     _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
     return model.to(chosen_device), processor
 
 
-def _check_folder(name: str) -> None:
-    folder = Path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise ValueError(f"checkpoint folder {name} has no config.json")
-    elif folder.exists():
-        raise ValueError(f"{name} is a file; name the checkpoint's folder")
-    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ValueError(f"no checkpoint folder {name}, and it is no hub id of the form owner/name")
-
-
 def _refuse(what: str, name: str, keys: list[str]) -> None:
     if keys:
         shown = ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
         raise ValueError(f"checkpoint {name} {what}: {shown}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def quiet_libraries() -> None:

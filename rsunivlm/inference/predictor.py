@@ -8,7 +8,7 @@ equal those of single requests.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +113,6 @@ class RSUniVLM:
         *,
         batch_size: int = 16,
         max_new_tokens: int | None = None,
-        on_progress: Callable[[int], None] | None = None,
     ) -> list[Answer]:
         """Answer requests of any mix of tasks, greedily.
 
@@ -121,7 +120,6 @@ class RSUniVLM:
             requests: The questions.
             batch_size: Rows decoded together.
             max_new_tokens: Limit for every answer; by default one that fits the kind of answer.
-            on_progress: Called with the number of answers after each batch.
 
         Returns:
             Answers in the order of the requests.
@@ -137,8 +135,6 @@ class RSUniVLM:
             limit = max_new_tokens or self._token_limit(kind)
             for item, (text, finished) in zip(batch, self._generate(batch, limit), strict=True):
                 answers[item.index] = self._decode(item, text, finished)
-            if on_progress is not None:
-                on_progress(len(batch))
         return [answer for answer in answers if answer is not None]
 
     def _prepare(self, index: int, request: Request) -> _Prepared:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
+from rsunivlm.models.checkpoints.reading import is_checkpoint_name, read_config
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
@@ -71,22 +71,11 @@ def load_config(name: str | os.PathLike[str]) -> RSUniVLMConfig:
     """
     if str(name) in PRESETS:
         return PRESETS[str(name)]
-    from transformers import AutoConfig
-
-    path = Path(name)
-    if path.exists() and not (path / "config.json").is_file():
-        raise ValueError(f"checkpoint folder {name} has no config.json")
-    if not path.exists() and str(name).count("/") != 1:
+    if not is_checkpoint_name(str(name)):
         raise ValueError(
             f"no preset, checkpoint folder or hub id {str(name)!r}; presets: {', '.join(PRESETS)}"
         )
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except OSError as error:
-        raise ValueError(f"cannot read the configuration of {name}: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, RSUniVLMConfig):
-        raise ValueError(f"{name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}")
-    return config
+    return read_config(name)
 
 
 def count_parameters(config: RSUniVLMConfig) -> ParameterCounts:

@@ -1,1 +1,1 @@
-"""Foreign weight layouts, one adapter each; the only place that knows foreign key names."""
+"""Checkpoints: reading our own, and an adapter per foreign layout; only here are foreign key names known."""

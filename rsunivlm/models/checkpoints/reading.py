@@ -1,0 +1,45 @@
+"""Which checkpoint a name means, and its configuration: asked before anything large is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a name is something that lies on disk or has the form of a hub id, `owner/name`."""
+    return Path(name).exists() or (name.count("/") == 1 and not name.startswith((".", "/", "~")))
+
+
+def read_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig:
+    """Configuration of a checkpoint folder or a hub id.
+
+    Raises:
+        ValueError: No such checkpoint, no configuration in it, or another architecture.
+    """
+    name = os.fspath(checkpoint)
+    folder = Path(name)
+    if not is_checkpoint_name(name):
+        raise ValueError(f"no checkpoint folder {name}, and it is no hub id of the form owner/name")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ValueError(f"checkpoint folder {name} has no config.json")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name} is a file; name the checkpoint's folder")
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
+    if not isinstance(config, RSUniVLMConfig):
+        raise ValueError(
+            f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}"
+        )
+    return config
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message; its name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
