@@ -57,6 +57,15 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--mask-grid", type=_at_least(1), default=masks.grid, help="masks are written on GRID x GRID cells")
     add("--mask-dialect", choices=("rsunivlm", "text4seg"), default=masks.dialect)
     add("--encode-rule", choices=("nearest", "area", "majority"), default=masks.encode_rule)
+    add("--workers", type=_at_least(1), default=1, help="processes that convert (default: 1)")
+    add("--fresh", action="store_true", help="forget what an interrupted conversion left")
+    add(
+        "--crop",
+        type=_at_least(0),
+        default=0,
+        help="rasters: side of the crops (default: the dataset's)",
+    )
+    add("--layout", default="", help="which of several published layouts this is (default: see for itself)")
     add("--max-bad", type=_share, default=0.01, help="stop when more than this share of the samples is bad")
     add("--include-overlap", action="store_true", help="train on images of other benchmarks' test sets too")
     add(
@@ -99,6 +108,7 @@ def _convert(options: argparse.Namespace) -> None:
     converter = converters()[options.name]
     settings = Settings(
         root=options.root,
+        out=options.out,
         source=options.source,
         boxes=BoxCodec(range=options.box_range),
         masks=MaskCodec(options.mask_grid, options.mask_dialect, options.encode_rule),
@@ -106,6 +116,8 @@ def _convert(options: argparse.Namespace) -> None:
         absent_labels=options.absent_labels,
         include_overlap=options.include_overlap,
         classes=options.classes,
+        crop=options.crop,
+        layout=options.layout,
     )
     _check_options(converter.manifest, settings)
     conversion = convert(
@@ -116,13 +128,15 @@ def _convert(options: argparse.Namespace) -> None:
         limit=options.limit,
         turns=options.turns,
         max_bad=options.max_bad,
+        workers=options.workers,
+        fresh=options.fresh,
     )
     _show(conversion.report, conversion.records, options.out)
 
 
 def _check_options(manifest: Manifest, settings: Settings) -> None:
     plain = Settings(settings.root)
-    for name in ("absent_labels", "include_overlap", "classes"):
+    for name in ("absent_labels", "include_overlap", "classes", "crop", "layout"):
         if getattr(settings, name) != getattr(plain, name) and name not in manifest.options:
             raise ValueError(f"--{name.replace('_', '-')} does not apply to {manifest.name}; leave it out")
 

@@ -6,31 +6,45 @@ Below ``--out`` a conversion leaves::
                                     one image in one record (one task per record)
     {task}_{split}.jsonl            evaluation form: one question per record, first template, truth in targets
     conversion.json                 options, codecs, counts, bad items, warnings, image root
+    images/, masks/                 only where large rasters had to be cut
 
 Splits called ``test*`` get the evaluation form only, splits called ``train*`` the training form only, others
 (``val``) both: a test question cannot get into a training mixture by a wrong path.
 
 Images are not copied: paths are relative to the dataset's root, and masks are named where they lie, with the
 raw pixel value that means the label (``targets.value``). Name the root as `images` of a mixture.
+
+Work goes in *chunks* of items. A chunk is the unit of parallelism (`data_tools.chunks` writes it, in this
+process or in a worker) and of resuming: a killed conversion that is started again with the same options takes
+up the chunks that are there. Chunks are joined in order at the end, so neither the number of workers nor an
+interruption changes a byte of the result, and memory does not grow with the dataset.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import os
 import shutil
-import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from data_tools.converter import Converter, Sample, Settings
+from data_tools.chunks import ChunkJob, ChunkResult, write_chunk
+from data_tools.converter import Converter, Settings
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import Record, RecordWriter, Turn
-from rsunivlm.tasks import TEMPLATES, Task, render_prompt
+from rsunivlm.tasks import Task
+
+CHUNK_ITEMS = 256
+# Chunks handed out ahead of the one waited for, per worker; bounds the items held in memory.
+_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -50,8 +64,10 @@ def convert(
     limit: int | None = None,
     turns: int = 1,
     max_bad: float = 0.01,
+    workers: int = 1,
+    fresh: bool = False,
 ) -> Conversion:
-    """Convert a dataset; ``out`` changes only when everything went well.
+    """Convert a dataset; the files in ``out`` change only when everything went well.
 
     Args:
         converter: which dataset.
@@ -61,70 +77,58 @@ def convert(
         limit: at most so many samples per task and split.
         turns: at most so many questions per training record.
         max_bad: largest share of bad samples that is put up with.
+        workers: processes; 1 works in this one. With a limit, this one does all the work.
+        fresh: forget what an interrupted conversion left.
 
     Raises:
         ValueError: the layout is not there, a split is unknown, or too much is bad.
     """
     manifest = converter.manifest
     wanted = _check_splits(converter, settings.root, tuple(splits))
-    source = settings.source or manifest.name
-    report = ConversionReport(source)
-    with _staging(out) as stage:
+    report = ConversionReport(settings.source or manifest.name)
+    options = {
+        "source": report.dataset,
+        "seed": settings.seed,
+        "limit": limit,
+        "turns": turns,
+        "absent_labels": settings.absent_labels,
+        "include_overlap": settings.include_overlap,
+        "classes": settings.classes,
+        "crop": settings.crop,
+        "layout": settings.layout,
+        "box_codec": settings.boxes.to_dict(),
+        "mask_codec": settings.masks.to_dict(),
+    }
+    existed = out.exists()
+    stage = out / f".{_fingerprint(manifest.name, settings.root, wanted, options)}.partial"
+    if fresh and stage.exists():
+        shutil.rmtree(stage)
+    stage.mkdir(parents=True, exist_ok=True)
+    try:
         counts: dict[str, int] = {}
         for split in wanted:
-            samples = converter.read(split, settings, report)
-            samples = tqdm(
-                _limited(samples, manifest.tasks, limit), desc=split, unit=" samples", disable=None
-            )
-            counts |= _write_split(samples, split, source, stage, report, settings.seed, turns)
+            job = ChunkJob(converter, settings, split, report.dataset, turns, stage / "chunks" / split)
+            results = _limited(job, report, limit) if limit else _chunks(job, report, workers)
+            counts |= _join(results, job.folder, stage / "files", report)
         report.require(max_bad)
         summary = {
-            "dataset": source,
+            "dataset": report.dataset,
             "converter": manifest.name,
             "licence": manifest.licence,
-            "images": str(settings.root.resolve()),
+            "images": str(settings.image_root(manifest).resolve()),
             "records": counts,
-            "options": {
-                "seed": settings.seed,
-                "limit": limit,
-                "turns": turns,
-                "absent_labels": settings.absent_labels,
-                "include_overlap": settings.include_overlap,
-                "classes": settings.classes,
-                "box_codec": settings.boxes.to_dict(),
-                "mask_codec": settings.masks.to_dict(),
-            },
+            "options": options,
             **report.to_json(),
         }
-        (stage / "conversion.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        _publish(stage / "files", out, summary)
+    except (ValueError, OSError):
+        # What was read is not to be trusted after a mend. Only a kill leaves chunks to take up.
+        shutil.rmtree(stage)
+        if not existed and not any(out.iterdir()):
+            out.rmdir()
+        raise
+    shutil.rmtree(stage)
     return Conversion(report, counts)
-
-
-def training_record(samples: list[Sample], source: str, seed: int) -> Record:
-    """Join single-answer samples about the same images into one record of several turns."""
-    first = samples[0]
-    return Record(
-        id=first.id,
-        images=first.images,
-        turns=tuple(
-            _turn(sample, sample.answers[0], _template(sample.id, first.task, seed)) for sample in samples
-        ),
-        task=first.task,
-        source=source,
-        targets=first.target if len(samples) == 1 else [sample.target for sample in samples],
-    )
-
-
-def evaluation_record(sample: Sample, source: str) -> Record:
-    """One question in the task's first template, with its ground truth."""
-    return Record(
-        id=sample.id,
-        images=sample.images,
-        turns=(_turn(sample, sample.answers[0], 0),),
-        task=sample.task,
-        source=source,
-        targets=sample.target,
-    )
 
 
 def _check_splits(converter: Converter, root: Path, splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,106 +141,70 @@ def _check_splits(converter: Converter, root: Path, splits: tuple[str, ...]) -> 
     return splits or available
 
 
-def _write_split(
-    samples: Iterable[Sample],
-    split: str,
-    source: str,
-    stage: Path,
-    report: ConversionReport,
-    seed: int,
-    turns: int,
-) -> dict[str, int]:
-    with ExitStack() as stack:
-        files = _Files(stage, stack)
-        groups: dict[Task, list[Sample]] = {}
-
-        def flush(task: Task) -> None:
-            if group := groups.pop(task, []):
-                files.write(f"training/{task}_{split}.jsonl", training_record(group, source, seed))
-
-        for sample in samples:
-            report.samples[split, sample.task.value] += 1
-            if not split.startswith("train"):
-                files.write(f"{sample.task}_{split}.jsonl", evaluation_record(sample, source))
-            if not sample.training or split.startswith("test"):
-                continue
-            if len(sample.answers) > 1:
-                for record in _one_record_per_answer(sample, source, seed):
-                    files.write(f"training/{sample.task}_{split}.jsonl", record)
-                continue
-            group = groups.get(sample.task, [])
-            if group and (group[0].images != sample.images or len(group) == turns):
-                flush(sample.task)
-            groups.setdefault(sample.task, []).append(sample)
-        for task in list(groups):
-            flush(task)
-        return files.counts()
+def _fingerprint(name: str, root: Path, splits: tuple[str, ...], options: dict[str, Any]) -> str:
+    """Tells one set of options from another, so that chunks of the two never mix."""
+    text = json.dumps([name, str(root.resolve()), splits, options, CHUNK_ITEMS], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _one_record_per_answer(sample: Sample, source: str, seed: int) -> Iterator[Record]:
-    # Never several answers to the same question in one sequence: the model would learn from the first what
-    # to say second. The references stay in the evaluation form; five copies of them would only fill disks.
-    for number, answer in enumerate(sample.answers):
-        record_id = f"{sample.id}-{number}"
-        turn = _turn(sample, answer, _template(record_id, sample.task, seed))
-        yield Record(record_id, sample.images, (turn,), sample.task, source)
-
-
-def _turn(sample: Sample, answer: str, template: int) -> Turn:
-    return Turn(render_prompt(sample.task, template=template, **sample.slots), answer)
-
-
-def _template(record_id: str, task: Task, seed: int) -> int:
-    # A checksum, not a generator: the choice depends on nothing but the record itself and the seed.
-    return zlib.crc32(f"{seed}/{record_id}".encode()) % len(TEMPLATES[task])
-
-
-def _limited(samples: Iterator[Sample], tasks: tuple[Task, ...], limit: int | None) -> Iterator[Sample]:
-    if limit is None:
-        yield from samples
+def _chunks(job: ChunkJob, report: ConversionReport, workers: int) -> Iterator[ChunkResult]:
+    """Write the chunks of a split and yield their results in order, with at most a few in flight."""
+    items = tqdm(
+        job.converter.items(job.split, job.settings, report), desc=job.split, unit=" items", disable=None
+    )
+    numbered = enumerate(_batched(items, CHUNK_ITEMS))
+    if workers == 1:
+        for number, chunk in numbered:
+            yield write_chunk(job, number, chunk)
         return
-    left = dict.fromkeys(tasks, limit)
-    for sample in samples:
-        if left[sample.task] > 0:
-            left[sample.task] -= 1
-            yield sample
-            if not any(left.values()):
-                return
+    # forkserver: a child must not inherit a half-locked thread of the progress bar.
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        flying: deque[Future[ChunkResult]] = deque()
+        for number, chunk in numbered:
+            flying.append(pool.submit(write_chunk, job, number, chunk))
+            if len(flying) >= workers * _AHEAD:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
 
 
-@dataclass
-class _Files:
-    """Record files below a folder, each opened with its first record."""
-
-    folder: Path
-    stack: ExitStack
-    writers: dict[str, RecordWriter] = field(default_factory=dict)
-
-    def write(self, name: str, record: Record) -> None:
-        if name not in self.writers:
-            self.writers[name] = self.stack.enter_context(RecordWriter(self.folder / name))
-        self.writers[name].write(record)
-
-    def counts(self) -> dict[str, int]:
-        return {name: writer.count for name, writer in self.writers.items()}
+def _limited(job: ChunkJob, report: ConversionReport, limit: int) -> Iterator[ChunkResult]:
+    """Chunks of one item each until every task has its number of samples."""
+    left: dict[Task, int] = dict.fromkeys(job.converter.manifest.tasks, limit)
+    for number, item in enumerate(job.converter.items(job.split, job.settings, report)):
+        yield write_chunk(job, number, [item], left)
+        if not any(left.values()):
+            return
 
 
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """A folder inside ``out`` whose files move up into ``out`` when the block ends without an error.
-
-    Inside, not beside: ``out`` may be a file system of its own, and a rename must not cross its border.
-    """
-    existed = out.exists()
-    stage = out / f".{os.getpid()}.partial"
-    stage.mkdir(parents=True)
-    try:
-        yield stage
-        for file in sorted(path for path in stage.rglob("*") if path.is_file()):
-            goal = out / file.relative_to(stage)
+def _join(
+    results: Iterator[ChunkResult], chunks: Path, files: Path, report: ConversionReport
+) -> dict[str, int]:
+    """Append each chunk's files to those of the split; keep the chunks until everything has gone well."""
+    counts: dict[str, int] = {}
+    for result in results:
+        report.merge(result.report)
+        for name, count in result.records.items():
+            goal = files / name
             goal.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, goal)
-    finally:
-        shutil.rmtree(stage)
-        if not existed and not any(out.iterdir()):
-            out.rmdir()
+            # "wb" first: an interrupted run may have left a beginning of this file.
+            with goal.open("ab" if name in counts else "wb") as joined:
+                joined.write((chunks / result.name / name).read_bytes())
+            counts[name] = counts.get(name, 0) + count
+    return counts
+
+
+def _publish(files: Path, out: Path, summary: dict[str, Any]) -> None:
+    for file in sorted(path for path in files.rglob("*") if path.is_file()):
+        goal = out / file.relative_to(files)
+        goal.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, goal)
+    partial = files / "conversion.json"
+    partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, out / "conversion.json")
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    stream = iter(items)
+    while chunk := list(itertools.islice(stream, size)):
+        yield chunk

@@ -4,26 +4,19 @@
 class names by pixel value in ``classes.json`` (``{"0": "unlabeled", "1": "building"}``) or from the command
 line.
 
-Values named unlabeled (void, ignore ...) are ignored in scoring and count as background in the text; the rest
-class (background, others) is nobody's question.
-
-Training asks for the classes whose text target is not empty (a speck below one grid cell would be taught as
-absent) and, if wanted, for some absent ones; evaluation asks for every class of every image, since a
-dataset-level IoU must also see what a model invents.
+What is asked and what is ignored: see `data_tools.segmentation`.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_json, read_mask, require
-from data_tools.labels import BACKGROUND, UNLABELLED, class_words
 from data_tools.report import ConversionReport
+from data_tools.segmentation import check_mask, mask_samples, sort_classes
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
@@ -34,6 +27,7 @@ MANIFEST = Manifest(
     source="your own",
     licence="your own",
     layout="images/*.jpg masks/*.png {train,val,test}.txt classes.json",
+    needs=("images/*", "masks/*", "*.txt"),
     options=("classes", "absent_labels"),
 )
 _SPLITS = ("train", "val", "test")
@@ -45,64 +39,46 @@ def find_splits(root: Path) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in root.glob("*.txt") if path.stem.startswith(_SPLITS)))
 
 
-def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
-    """Yield one sample per image and class.
+@dataclass(frozen=True)
+class _Item:
+    """One picture and its label image ("" where missing), with the class names by value."""
+
+    split: str
+    stem: str
+    image: str
+    mask: str
+    names: Mapping[int, str]
+
+
+def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[_Item]:
+    """Yield every picture of a split.
 
     Raises:
         ValueError: no usable class names.
     """
     root = settings.root
     names = settings.classes if settings.classes is not None else _class_names(root / "classes.json")
-    words = {value: class_words(name) for value, name in names.items()}
-    ignored = [value for value, name in words.items() if name in UNLABELLED]
-    asked = {value: name for value, name in words.items() if name not in UNLABELLED | BACKGROUND}
-    if len(ignored) > 1 or not asked or len({*asked.values()}) < len(asked):
-        raise ValueError(f"classes {words} must hold distinct names to ask for and at most one unlabelled")
+    sort_classes(names)
     image_of, mask_of = _by_stem(root / "images"), _by_stem(root / "masks")
     stems = (root / f"{split}.txt").read_text(encoding="utf-8").splitlines()
     for stem in dict.fromkeys(line.strip() for line in stems if line.strip()):
-        try:
-            if stem not in image_of or stem not in mask_of:
-                raise ValueError("image or mask is missing")
-            image, mask = f"images/{image_of[stem]}", f"masks/{mask_of[stem]}"
-            values_HW = read_mask(resolve_image(root, mask))
-            _check_mask(values_HW, image_size(resolve_image(root, image)), names)
-        except ValueError as error:
-            report.skip(f"{split}.txt {stem}", str(error), samples=len(asked))
-            continue
-        yield from _samples(f"{split}-{stem}", image, mask, values_HW, asked, ignored, settings)
+        yield _Item(split, stem, image_of.get(stem, ""), mask_of.get(stem, ""), names)
 
 
-def _samples(
-    name: str,
-    image: str,
-    mask: str,
-    values_HW: np.ndarray,
-    asked: Mapping[int, str],
-    ignored: list[int],
-    settings: Settings,
-) -> Iterator[Sample]:
-    # Grid ids of the two-class question: 0 others, 1 the class, 2 not annotated.
-    unlabelled_HW = np.isin(values_HW, ignored)
-    grids = {
-        value: settings.masks.to_grid(np.where(unlabelled_HW, 2, values_HW == value), 2, ignore_index=2)
-        for value in asked
-    }
-    absent = [value for value in asked if not (values_HW == value).any()]
-    absent.sort(key=lambda value: zlib.crc32(f"{settings.seed}/{name}/{value}".encode()))
-    trained = {value for value in asked if grids[value].any()} | {*absent[: settings.absent_labels]}
-    for value, label in asked.items():
-        labels = ["others", label]
-        target = {"mask": mask, "labels": labels, "value": value}
-        yield Sample(
-            id=f"{name}-{label.replace(' ', '-')}",
-            images=(image,),
-            task=Task.SS,
-            slots={"label": label},
-            answers=(settings.masks.grid_to_text(grids[value], labels),),
-            target=target | ({"ignore": ignored[0]} if ignored else {}),
-            training=value in trained,
-        )
+def samples(item: _Item, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    """Yield one sample per class."""
+    asked, ignored = sort_classes(item.names)
+    image, mask = f"images/{item.image}", f"masks/{item.mask}"
+    try:
+        if not item.image or not item.mask:
+            raise ValueError("image or mask is missing")
+        values_HW = read_mask(resolve_image(settings.root, mask))
+        check_mask(values_HW, image_size(resolve_image(settings.root, image)), item.names)
+    except ValueError as error:
+        report.skip(f"{item.split}.txt {item.stem}", str(error), samples=len(asked))
+        return
+    name = f"{item.split}-{item.stem}"
+    yield from mask_samples(name, image, mask, values_HW, asked, ignored, settings)
 
 
 def _class_names(path: Path) -> dict[int, str]:
@@ -123,14 +99,4 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return {path.stem: path.name for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def _check_mask(values_HW: np.ndarray, size: tuple[int, int], names: Mapping[int, str]) -> None:
-    if values_HW.shape != (size[1], size[0]):
-        raise ValueError(
-            f"mask is {values_HW.shape[1]} x {values_HW.shape[0]}, its image {size[0]} x {size[1]}"
-        )
-    unknown = set(np.unique(values_HW).tolist()) - set(names)
-    if unknown:
-        raise ValueError(f"mask values {sorted(unknown)[:5]} have no class name")
-
-
-CONVERTER = Converter(MANIFEST, find_splits, read)
+CONVERTER = Converter(MANIFEST, find_splits, items, samples)

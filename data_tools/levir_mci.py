@@ -8,6 +8,7 @@ about roads. A pair without captions (listed in ``no_captions.json``, if there i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from data_tools.captions import captions, read_entries
 from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, read_mask, require
 from data_tools.report import ConversionReport
+from data_tools.segmentation import check_mask
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
@@ -27,7 +29,10 @@ MANIFEST = Manifest(
     source="https://huggingface.co/datasets/lcybuaa/LEVIR-MCI",
     licence="academic use only; imagery of Google Earth",
     layout="LevirCCcaptions.json images/{train,val,test}/{A,B,label}/{split}_000001.png",
+    needs=("LevirCCcaptions.json", "images/train/A/*", "images/train/B/*", "images/train/label/*"),
+    folders=("LEVIR-MCI-dataset", "Levir-MCI-dataset", "LEVIR-MCI", "levir_mci"),
     counts={"train": 6_815, "val": 1_333, "test": 1_929},
+    counted_task=Task.CC,
     notes="5 captions and one building mask per pair give the paper's 40k (40,890) training samples.",
 )
 _ANNOTATIONS = "LevirCCcaptions.json"
@@ -41,55 +46,65 @@ def find_splits(root: Path) -> tuple[str, ...]:
     return tuple(split for split in MANIFEST.counts if (root / "images" / split / "A").is_dir())
 
 
-def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
-    """Yield change captioning and change detection samples for every pair of a split."""
-    root = settings.root
-    entries = read_entries(root / _ANNOTATIONS)
-    if (root / _WITHOUT_CAPTIONS).is_file():
-        entries += read_entries(root / _WITHOUT_CAPTIONS)
-    for entry in entries:
-        if entry["split"] != split:
+@dataclass(frozen=True)
+class _Item:
+    """One pair: its split and its annotation."""
+
+    split: str
+    entry: dict[str, Any]
+
+
+def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[_Item]:
+    """Yield every pair of a split."""
+    entries = read_entries(settings.root / _ANNOTATIONS)
+    if (settings.root / _WITHOUT_CAPTIONS).is_file():
+        entries += read_entries(settings.root / _WITHOUT_CAPTIONS)
+    yield from (_Item(split, entry) for entry in entries if entry["split"] == split)
+
+
+def samples(item: _Item, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    """Yield a change captioning sample and the change detection samples of a pair."""
+    root, split, entry = settings.root, item.split, item.entry
+    filename = entry["filename"]
+    name = f"{split}-{Path(filename).stem}"
+    folder = f"images/{entry.get('filepath', split)}"
+    try:
+        images = tuple(f"{folder}/{side}/{filename}" for side in "AB")
+        sizes = [image_size(resolve_image(root, image)) for image in images]
+        if sizes[0] != sizes[1]:
+            raise ValueError(f"the two images differ in size: {sizes[0]} and {sizes[1]}")
+    except ValueError as error:
+        report.skip(f"{folder}/A|B/{filename}", str(error), samples=2)
+        return
+    if sentences := captions(entry, report):
+        yield Sample(
+            id=name,
+            images=images,
+            task=Task.CC,
+            slots={},
+            answers=sentences,
+            target={"references": list(sentences), "changed": bool(entry.get("changeflag"))},
+        )
+    try:
+        mask = f"{folder}/label/{_label_name(root / folder, entry)}"
+        values_HW = read_mask(resolve_image(root, mask))
+        check_mask(values_HW, sizes[0], (_BACKGROUND, _ROAD, _BUILDING))
+    except ValueError as error:
+        report.skip(f"{folder}/label of {filename}", str(error))
+        return
+    for label, value in (("building", _BUILDING), ("road", _ROAD)):
+        changed_HW = values_HW == value
+        if label == "road" and not changed_HW.any():
             continue
-        filename = entry["filename"]
-        name = f"{split}-{Path(filename).stem}"
-        folder = f"images/{entry.get('filepath', split)}"
-        try:
-            images = tuple(f"{folder}/{side}/{filename}" for side in "AB")
-            sizes = [image_size(resolve_image(root, image)) for image in images]
-            if sizes[0] != sizes[1]:
-                raise ValueError(f"the two images differ in size: {sizes[0]} and {sizes[1]}")
-        except ValueError as error:
-            report.skip(f"{folder}/A|B/{filename}", str(error), samples=2)
-            continue
-        if sentences := captions(entry, report):
-            yield Sample(
-                id=name,
-                images=images,
-                task=Task.CC,
-                slots={},
-                answers=sentences,
-                target={"references": list(sentences), "changed": bool(entry.get("changeflag"))},
-            )
-        try:
-            mask = f"{folder}/label/{_label_name(root / folder, entry)}"
-            values_HW = read_mask(resolve_image(root, mask))
-            _check_mask(values_HW, sizes[0])
-        except ValueError as error:
-            report.skip(f"{folder}/label of {filename}", str(error))
-            continue
-        for label, value in (("building", _BUILDING), ("road", _ROAD)):
-            changed_HW = values_HW == value
-            if label == "road" and not changed_HW.any():
-                continue
-            labels = ["others", label]
-            yield Sample(
-                id=f"{name}-{label}",
-                images=images,
-                task=Task.CD,
-                slots={"label": label},
-                answers=(settings.masks.encode(changed_HW.astype(np.int32), labels),),
-                target={"mask": mask, "labels": labels, "value": value},
-            )
+        labels = ["others", label]
+        yield Sample(
+            id=f"{name}-{label}",
+            images=images,
+            task=Task.CD,
+            slots={"label": label},
+            answers=(settings.masks.encode(changed_HW.astype(np.int32), labels),),
+            target={"mask": mask, "labels": labels, "value": value},
+        )
 
 
 def _label_name(folder: Path, entry: dict[str, Any]) -> str:
@@ -100,16 +115,4 @@ def _label_name(folder: Path, entry: dict[str, Any]) -> str:
     return lossless if (folder / "label" / lossless).is_file() else str(entry["filename"])
 
 
-def _check_mask(values_HW: np.ndarray, size: tuple[int, int]) -> None:
-    if values_HW.shape != (size[1], size[0]):
-        raise ValueError(
-            f"mask is {values_HW.shape[1]} x {values_HW.shape[0]}, its images {size[0]} x {size[1]}"
-        )
-    unknown = set(np.unique(values_HW).tolist()) - {_BACKGROUND, _ROAD, _BUILDING}
-    if unknown:
-        raise ValueError(
-            f"unknown mask values {sorted(unknown)[:5]}; known are 0, 128 (road), 255 (building)"
-        )
-
-
-CONVERTER = Converter(MANIFEST, find_splits, read)
+CONVERTER = Converter(MANIFEST, find_splits, items, samples)

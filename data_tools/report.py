@@ -42,6 +42,16 @@ class ConversionReport:
         if message not in self.warnings:
             self.warnings.append(message)
 
+    def merge(self, other: ConversionReport) -> None:
+        """Add what another report on the same dataset counted."""
+        self.samples += other.samples
+        for item, reason in other.bad.items():
+            self.bad.setdefault(item, reason)
+        self.bad_samples += other.bad_samples
+        self.left_out += other.left_out
+        for message in other.warnings:
+            self.warn(message)
+
     @property
     def bad_share(self) -> float:
         """Share of all samples, made and lost, that were lost to bad items."""
@@ -67,6 +77,23 @@ class ConversionReport:
         if len(self.bad) > limit:
             lines.append(f"  ... and {len(self.bad) - limit} more")
         return "\n".join(lines)
+
+    @classmethod
+    def from_json(cls, dataset: str, content: dict[str, Any]) -> ConversionReport:
+        """The report that `to_json` wrote."""
+        samples = {
+            (split, task): count
+            for split, tasks in content["samples"].items()
+            for task, count in tasks.items()
+        }
+        return cls(
+            dataset,
+            Counter(samples),
+            content["bad"],
+            content["bad_samples"],
+            Counter(content["left_out"]),
+            content["warnings"],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""

@@ -11,7 +11,9 @@ unless asked for (``--include-overlap``), so that AID remains a test set.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_tools.captions import captions, read_entries
 from data_tools.converter import Converter, Manifest, Sample, Settings
@@ -28,7 +30,10 @@ MANIFEST = Manifest(
     source="https://github.com/201528014227051/RSICD_optimal",
     licence="none stated; treat as academic use only",
     layout="RSICD_images/*.jpg dataset_rsicd.json [classes_rsicd.json | txtclasses_rsicd/*.txt]",
+    needs=("RSICD_images/*", "dataset_rsicd.json"),
+    folders=("RSICD", "RSICD_optimal", "rsicd"),
     counts={"train": 8_734, "val": 1_094, "test": 1_093},
+    counted_task=Task.CAP,
     options=("include_overlap",),
     notes="10,000 of 10,921 images are AID images: SC training takes the other 921 unless --include-overlap.",
 )
@@ -43,47 +48,60 @@ def find_splits(root: Path) -> tuple[str, ...]:
     return tuple(sorted({entry["split"] for entry in read_entries(root / _ANNOTATIONS)}))
 
 
-def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
-    """Yield a captioning and, where the class is known, a classification sample for every image."""
+@dataclass(frozen=True)
+class _Item:
+    """One image: its annotation, its class ("" when unknown) and all classes as the prompt lists them."""
+
+    split: str
+    entry: dict[str, Any]
+    label: str
+    classes: tuple[str, ...]
+
+
+def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[_Item]:
+    """Yield every image of a split."""
     entries = read_entries(settings.root / _ANNOTATIONS)
     class_of = _classes(settings.root, [entry["filename"] for entry in entries])
-    classes = sorted(set(class_of.values()))
+    classes = tuple(sorted(set(class_of.values())))
     for entry in entries:
-        if entry["split"] != split:
-            continue
-        filename = entry["filename"]
-        stem = Path(filename).stem
-        image = f"RSICD_images/{filename}"
-        try:
-            image_size(resolve_image(settings.root, image))
-        except ValueError as error:
-            report.skip(filename, str(error), samples=2)
-            continue
-        if sentences := captions(entry, report):
-            yield Sample(
-                id=f"{split}-{stem}",
-                images=(image,),
-                task=Task.CAP,
-                slots={},
-                answers=sentences,
-                target={"references": list(sentences)},
-            )
-        if filename not in class_of:
-            report.left_out["no class known for SC (see classes_rsicd.json or txtclasses_rsicd)"] += 1
-            continue
-        training = settings.include_overlap or stem.isdigit()
-        if not training and not split.startswith("test"):
-            report.left_out["SC training: the image is in AID (--include-overlap takes it)"] += 1
-        label = class_of[filename]
+        if entry["split"] == split:
+            yield _Item(split, entry, class_of.get(entry["filename"], ""), classes)
+
+
+def samples(item: _Item, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    """Yield a captioning and, where the class is known, a classification sample."""
+    filename, split = item.entry["filename"], item.split
+    stem = Path(filename).stem
+    image = f"RSICD_images/{filename}"
+    try:
+        image_size(resolve_image(settings.root, image))
+    except ValueError as error:
+        report.skip(filename, str(error), samples=2)
+        return
+    if sentences := captions(item.entry, report):
         yield Sample(
-            id=f"{split}-{stem}-sc",
+            id=f"{split}-{stem}",
             images=(image,),
-            task=Task.SC,
-            slots={"classes": ", ".join(classes)},
-            answers=(label,),
-            target={"label": label, "classes": classes},
-            training=training,
+            task=Task.CAP,
+            slots={},
+            answers=sentences,
+            target={"references": list(sentences)},
         )
+    if not item.label:
+        report.left_out["no class known for SC (see classes_rsicd.json or txtclasses_rsicd)"] += 1
+        return
+    training = settings.include_overlap or stem.isdigit()
+    if not training and not split.startswith("test"):
+        report.left_out["SC training: the image is in AID (--include-overlap takes it)"] += 1
+    yield Sample(
+        id=f"{split}-{stem}-sc",
+        images=(image,),
+        task=Task.SC,
+        slots={"classes": ", ".join(item.classes)},
+        answers=(item.label,),
+        target={"label": item.label, "classes": list(item.classes)},
+        training=training,
+    )
 
 
 def _classes(root: Path, filenames: list[str]) -> dict[str, str]:
@@ -103,4 +121,4 @@ def _classes(root: Path, filenames: list[str]) -> dict[str, str]:
     }
 
 
-CONVERTER = Converter(MANIFEST, find_splits, read)
+CONVERTER = Converter(MANIFEST, find_splits, items, samples)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,43 +31,62 @@ class _Layout:
         return f"{self.prefix}_{split}_{kind}.json"
 
 
-def _converter(manifest: Manifest, layout: _Layout) -> Converter:
-    def find_splits(root: Path) -> tuple[str, ...]:
-        require(root, layout.folder, layout=manifest.layout)
-        return tuple(split for split in manifest.counts if (root / layout.file(split, "questions")).is_file())
-
-    def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
-        return _read(layout, split, settings, report)
-
-    return Converter(manifest, find_splits, read)
+@dataclass(frozen=True)
+class _Question:
+    id: int
+    text: str
+    type: str
+    answer: str
 
 
-def _read(layout: _Layout, split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+@dataclass(frozen=True)
+class _Item:
+    """One image with its questions."""
+
+    split: str
+    image: str
+    questions: tuple[_Question, ...]
+
+
+def find_splits(layout: _Layout, manifest: Manifest, root: Path) -> tuple[str, ...]:
+    """Return the splits that have a questions file."""
+    require(root, layout.folder, layout=manifest.layout)
+    return tuple(split for split in manifest.counts if (root / layout.file(split, "questions")).is_file())
+
+
+def items(layout: _Layout, split: str, settings: Settings, report: ConversionReport) -> Iterator[_Item]:
+    """Yield every active image of a split with its questions."""
     images, questions, answers = (
         _active(settings.root / layout.file(split, kind), kind) for kind in ("images", "questions", "answers")
     )
     for image_id, image in images.items():
-        path = f"{layout.folder}/{image_id}.tif"
-        question_ids = image.get("questions_ids", [])
-        try:
-            image_size(resolve_image(settings.root, path))
-        except ValueError as error:
-            report.skip(path, str(error), samples=max(1, len(question_ids)))
-            continue
-        for question_id in question_ids:
+        found = []
+        for question_id in image.get("questions_ids", []):
             try:
                 question, kind, answer = _pair(question_id, questions, answers)
             except ValueError as error:
                 report.skip(f"{layout.file(split, 'questions')} question {question_id}", str(error))
                 continue
-            yield Sample(
-                id=f"{split}-{question_id}",
-                images=(path,),
-                task=Task.VQA,
-                slots={"question": question},
-                answers=(answer,),
-                target={"answer": answer, "type": kind},
-            )
+            found.append(_Question(question_id, question, kind, answer))
+        yield _Item(split, f"{layout.folder}/{image_id}.tif", tuple(found))
+
+
+def samples(item: _Item, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    """Yield the questions about an image."""
+    try:
+        image_size(resolve_image(settings.root, item.image))
+    except ValueError as error:
+        report.skip(item.image, str(error), samples=max(1, len(item.questions)))
+        return
+    for question in item.questions:
+        yield Sample(
+            id=f"{item.split}-{question.id}",
+            images=(item.image,),
+            task=Task.VQA,
+            slots={"question": question.text},
+            answers=(question.answer,),
+            target={"answer": question.answer, "type": question.type},
+        )
 
 
 def _active(path: Path, kind: str) -> dict[int, dict[str, Any]]:
@@ -92,6 +112,18 @@ def _pair(question_id: int, questions: dict[int, Any], answers: dict[int, Any]) 
     return texts[0], str(question.get("type", "")), texts[1]
 
 
+_LOW = _Layout("Images_LR", "LR_split")
+_HIGH = _Layout("Data", "USGS_split")
+
+
+def _needs(layout: _Layout) -> tuple[str, ...]:
+    return (f"{layout.folder}/*", *(layout.file("*", kind) for kind in ("images", "questions", "answers")))
+
+
+def _converter(manifest: Manifest, layout: _Layout) -> Converter:
+    return Converter(manifest, partial(find_splits, layout, manifest), partial(items, layout), samples)
+
+
 LOW_RESOLUTION = _converter(
     Manifest(
         name="rsvqa_lr",
@@ -100,9 +132,11 @@ LOW_RESOLUTION = _converter(
         source="https://zenodo.org/records/6344334",
         licence="CC-BY-4.0 as stated on Zenodo; cite the dataset",
         layout="Images_LR/{id}.tif LR_split_{split}_{images,questions,answers}.json",
+        needs=_needs(_LOW),
+        folders=("RSVQA_LR", "RSVQA-LR", "rsvqa_lr"),
         counts={"train": 57_223, "val": 10_005, "test": 10_004},
     ),
-    _Layout("Images_LR", "LR_split"),
+    _LOW,
 )
 HIGH_RESOLUTION = _converter(
     Manifest(
@@ -112,8 +146,10 @@ HIGH_RESOLUTION = _converter(
         source="https://zenodo.org/records/6344367",
         licence="CC-BY-4.0 as stated on Zenodo; cite the dataset",
         layout="Data/{id}.tif USGS_split_{split}_{images,questions,answers}.json",
+        needs=_needs(_HIGH),
+        folders=("RSVQA_HR", "RSVQA-HR", "rsvqa_hr"),
         counts={"train": 625_340, "val": 102_843, "test": 222_684, "test_phili": 105_647},
         notes="The paper uses 100k training questions: take them with `samples: 100000` in the mixture.",
     ),
-    _Layout("Data", "USGS_split"),
+    _HIGH,
 )

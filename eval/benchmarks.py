@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.conversion import evaluation_record
+from data_tools.chunks import evaluation_record
 from data_tools.converter import Converter, Settings
 from data_tools.registry import converters
 from data_tools.report import ConversionReport

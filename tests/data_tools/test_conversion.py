@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_tools import conversion
 from data_tools.conversion import convert
 from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.registry import converters
@@ -30,7 +35,7 @@ def question(split: str, number: int, image: int) -> Sample:
     )
 
 
-def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+def samples(split: str, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
     """Image 0 has questions 0..4 and two captions, image 1 question 5; one item of eleven is bad."""
     for number in range(5):
         yield question(split, number, image=0)
@@ -40,7 +45,15 @@ def read(split: str, settings: Settings, report: ConversionReport) -> Iterator[S
     report.skip(f"{split} item", "is odd")
 
 
-TOY = Converter(MANIFEST, lambda root: ("train", "val", "test"), read)
+def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[str]:
+    yield split
+
+
+def splits(root: Path) -> tuple[str, ...]:
+    return ("train", "val", "test")
+
+
+TOY = Converter(MANIFEST, splits, items, samples)
 
 
 def ids(path: Path) -> list[str]:
@@ -86,7 +99,7 @@ def test_templates_are_seeded_in_training_and_fixed_in_evaluation(tmp_path: Path
         for number in range(60):
             yield Sample(f"{number}", (f"{number}.png",), Task.SS, {"label": "road"}, ("others*1",), {})
 
-    toy = Converter(replace(MANIFEST, tasks=(Task.SS,)), lambda root: ("val",), many)
+    toy = Converter(replace(MANIFEST, tasks=(Task.SS,)), lambda root: ("val",), items, many)
 
     def prompts(seed: int, name: str) -> list[str]:
         convert(toy, Settings(tmp_path, seed=seed), tmp_path / f"{seed}")
@@ -105,6 +118,73 @@ def test_a_limit_counts_per_task_and_split(tmp_path: Path) -> None:
     assert ids(tmp_path / "out/cap_test.jsonl") == ["test-c"]
 
 
+PICTURES = 40
+
+
+def numbered(split: str, settings: Settings, report: ConversionReport) -> Iterator[int]:
+    yield from range(PICTURES)
+
+
+def pictured(item: int, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
+    if item == 20 and (settings.root / "kill").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    with (settings.root / "seen").open("a") as seen:
+        seen.write(f"{item}\n")
+    yield question("train", item, image=item)
+    if item == 7:
+        report.skip("image 7", "is odd")
+
+
+PICTURED = Converter(replace(MANIFEST, name="pictured"), splits, numbered, pictured)
+
+
+def result(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_workers_change_nothing(
+    tmp_path: Path, save_image: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "CHUNK_ITEMS", 2)
+    stems = [f"{number:02}" for number in range(11)]
+    for stem in stems:
+        save_image(f"root/images/{stem}.png")
+        save_image(f"root/masks/{stem}.png", values=np.full((32, 32), int(stem) % 3, np.uint8))
+    (tmp_path / "root/masks/05.png").unlink()
+    (tmp_path / "root/train.txt").write_text("\n".join(stems))
+    settings = Settings(tmp_path / "root", classes={0: "void", 1: "road", 2: "water"})
+    for workers in (1, 3):
+        convert(converters()["index_masks"], settings, tmp_path / f"{workers}", max_bad=0.1, workers=workers)
+    assert result(tmp_path / "1") == result(tmp_path / "3")
+    assert ids(tmp_path / "3/training/ss_train.jsonl") == [
+        f"train-{stem}-{'road' if int(stem) % 3 == 1 else 'water'}"
+        for stem in stems
+        if int(stem) % 3 and stem != "05"
+    ]
+
+
+def test_a_killed_conversion_takes_up_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "CHUNK_ITEMS", 3)
+
+    def run(name: str) -> None:
+        convert(PICTURED, Settings(tmp_path), tmp_path / name, splits=["train"], max_bad=0.1)
+
+    (tmp_path / "kill").touch()
+    child = multiprocessing.get_context("fork").Process(target=run, args=("out",))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "out/training").exists()
+    (tmp_path / "kill").unlink()
+    (tmp_path / "seen").unlink()
+    run("out")
+    done = (tmp_path / "seen").read_text().split()
+    assert done == [str(number) for number in range(18, PICTURES)]  # 18 and 19 stood in the broken chunk
+    run("undisturbed")
+    assert result(tmp_path / "out") == result(tmp_path / "undisturbed")
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_too_many_bad_items_stop_and_leave_an_older_result_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=r"1 of 8 samples \(12\.5%\) are bad.*\n  test item: is odd"):
@@ -118,7 +198,7 @@ def test_too_many_bad_items_stop_and_leave_an_older_result_alone(tmp_path: Path)
 
 
 def test_nothing_to_convert_stops(tmp_path: Path) -> None:
-    empty = Converter(MANIFEST, lambda root: ("test",), lambda split, settings, report: iter(()))
+    empty = replace(TOY, items=lambda split, settings, report: iter(()))
     for call, words in (
         (lambda: convert(empty, Settings(tmp_path), tmp_path / "out"), "no samples found"),
         (lambda: convert(TOY, Settings(tmp_path / "gone"), tmp_path / "out"), "is no folder"),

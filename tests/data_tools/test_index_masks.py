@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
-from data_tools.index_masks import find_splits, read
+from data_tools.index_masks import CONVERTER, find_splits
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import MaskCodec
 
@@ -36,7 +36,7 @@ def root(tmp_path: Path, save_image: Callable[..., Path], save_json: Callable[[s
 def convert(root: Path, split: str = "train", **options: Any) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("index_masks")
     settings = Settings(root, **{"masks": MaskCodec(4), **options})
-    return list(read(split, settings, report)), report
+    return list(CONVERTER.read(split, settings, report)), report
 
 
 def test_every_class_is_asked_and_the_visible_ones_are_trained(root: Path) -> None:
@@ -53,7 +53,7 @@ def test_every_class_is_asked_and_the_visible_ones_are_trained(root: Path) -> No
         "mask": "masks/a.png",
         "labels": ["others", "building"],
         "value": 1,
-        "ignore": 0,
+        "ignore": [0],
     }
     assert not report.bad
 
@@ -82,7 +82,7 @@ def test_classes_can_be_named_for_a_folder_without_a_class_file(root: Path) -> N
     )
 
 
-@pytest.mark.parametrize("names", [{0: "others"}, {0: "void", 1: "ignore", 2: "a"}, {1: "a", 2: "A"}])
+@pytest.mark.parametrize("names", [{0: "others"}, {0: "void", 1: "ignore"}, {1: "a", 2: "A"}])
 def test_unusable_class_names_stop(root: Path, names: dict[int, str]) -> None:
     with pytest.raises(ValueError, match="must hold distinct names"):
         convert(root, classes=names)
@@ -108,7 +108,7 @@ def test_bad_masks_are_counted_by_name(root: Path, save_image: Callable[..., Pat
 def test_the_real_folders_convert_in_full(rs_sample: Callable[[str], Path]) -> None:
     samples, report = convert(rs_sample("dubai"), "test")
     assert (len(samples), report.bad) == (9 * 5, {})
-    assert samples[0].target["ignore"] == 0
+    assert samples[0].target["ignore"] == [0]
     road = {0: "background", 255: "road"}
     samples, report = convert(rs_sample("epfl_road"), "test", classes=road, masks=MaskCodec())
     assert (len(samples), report.bad) == (19, {})

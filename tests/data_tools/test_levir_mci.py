@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
-from data_tools.levir_mci import find_splits, read
+from data_tools.levir_mci import CONVERTER, find_splits
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import MaskCodec
 from rsunivlm.tasks import Task
@@ -51,7 +51,7 @@ def root(tmp_path: Path, save_image: Callable[..., Path], save_json: Callable[[s
 
 def convert(root: Path, split: str = "train", grid: int = 4) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("levir_mci")
-    return list(read(split, Settings(root, masks=MaskCodec(grid)), report)), report
+    return list(CONVERTER.read(split, Settings(root, masks=MaskCodec(grid)), report)), report
 
 
 def test_captions_keep_their_style_and_the_change_flag(root: Path) -> None:
@@ -92,8 +92,8 @@ def test_unknown_values_wrong_sizes_and_missing_files_are_counted(
     samples, report = convert(root)
     assert {sample.task for sample in samples} == {Task.CC}  # captions do not need the mask
     assert list(report.bad.values()) == [
-        "unknown mask values [7]; known are 0, 128 (road), 255 (building)",
-        "mask is 32 x 9, its images 32 x 32",
+        "mask values [7] have no class name",
+        "mask is 32 x 9, its image 32 x 32",
         "image train_000003.png is missing",
     ]
 

@@ -1,4 +1,4 @@
-"""DIOR-RSVG: running object indices over sorted XML files."""
+"""DIOR-RSVG and OPT-RSVG: running object indices over sorted XML files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
-from data_tools.dior_rsvg import CONVERTER, find_splits, read
 from data_tools.report import ConversionReport
+from data_tools.rsvg import DIOR_RSVG
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.tasks import Task
 
@@ -49,11 +49,11 @@ def root(tmp_path: Path, save_image: Callable[..., Path]) -> Path:
 
 def convert(root: Path, split: str, **options: object) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("dior_rsvg")
-    return list(read(split, Settings(root, **options), report)), report
+    return list(DIOR_RSVG.read(split, Settings(root, **options), report)), report
 
 
 def test_the_index_counts_objects_over_sorted_files(root: Path) -> None:
-    assert find_splits(root) == ("train", "test")
+    assert DIOR_RSVG.find_splits(root) == ("train", "test")
     train, report = convert(root, "train")
     grounding = [sample for sample in train if sample.task is Task.VG]
     assert [(s.id, s.images[0], s.slots["expression"], s.answers[0]) for s in grounding] == [
@@ -138,7 +138,7 @@ def test_old_and_overlapping_splits_are_warned_about(root: Path) -> None:
 
 def test_a_box_too_small_for_the_codec_counts_in_evaluation_only(root: Path) -> None:
     (root / "Annotations/00002.xml").write_text(xml("00002.jpg", (200, 100), [((50.1, 50, 50.4, 60), "x")]))
-    samples, report = convert(root, "train")
+    samples, report = convert(root, "train", include_overlap=True)
     (small,) = (sample for sample in samples if sample.images == ("JPEGImages/00002.jpg",))
     assert (small.task, small.training) == (Task.VG, False)
     boxes, _ = BoxCodec().decode(small.answers[0], (200, 100))
@@ -149,9 +149,19 @@ def test_a_box_too_small_for_the_codec_counts_in_evaluation_only(root: Path) -> 
 def test_the_real_layout_converts_in_full(rs_sample: Callable[[str], Path]) -> None:
     root = rs_sample("vhr10_rsvg")
     counts = {}
-    for split in CONVERTER.find_splits(root):
+    for split in DIOR_RSVG.find_splits(root):
         samples, report = convert(root, split)
         assert not report.bad
         assert not report.warnings
         counts[split] = sum(sample.task is Task.VG for sample in samples)
     assert counts == {"train": 967, "val": 122, "test": 187}
+
+
+def test_objects_of_test_images_are_not_trained_unless_asked_for(root: Path) -> None:
+    """00001 has object 0 in train and 1 in test, 00010 object 3 in train and 4 in test."""
+    train, report = convert(root, "train")
+    assert {s.id for s in train if s.training} == {"train-2", "train-2-reg"}
+    assert report.left_out.total() == 4
+    train, report = convert(root, "train", include_overlap=True)
+    assert all(s.training for s in train)
+    assert not report.left_out
