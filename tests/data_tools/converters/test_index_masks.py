@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
-from data_tools.index_masks import CONVERTER, find_splits
+from data_tools.converters.index_masks import CONVERTERS, find_splits
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import MaskCodec
 
@@ -36,7 +36,7 @@ def root(tmp_path: Path, save_image: Callable[..., Path], save_json: Callable[[s
 def convert(root: Path, split: str = "train", **options: Any) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("index_masks")
     settings = Settings(root, **{"masks": MaskCodec(4), **options})
-    return list(CONVERTER.read(split, settings, report)), report
+    return list(CONVERTERS[0].read(split, settings, report)), report
 
 
 def test_every_class_is_asked_and_the_visible_ones_are_trained(root: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from data_tools.converter import Converter, Sample, Settings
+from data_tools.converters.rsvqa import HIGH_RESOLUTION, LOW_RESOLUTION
 from data_tools.report import ConversionReport
-from data_tools.rsvqa import HIGH_RESOLUTION, LOW_RESOLUTION
 
 
 def stub(number: int) -> dict[str, Any]:

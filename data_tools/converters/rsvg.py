@@ -226,3 +226,5 @@ OPT_RSVG = _converter(
     {"train": 19_580, "val": 4_895, "test": 24_477},
     "Split by object, as DIOR-RSVG; some images come from DIOR. Boxes are decimal numbers, image sizes vary.",
 )
+
+CONVERTERS = (DIOR_RSVG, OPT_RSVG)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from data_tools.converter import Sample, Settings
+from data_tools.converters.rsicd import CONVERTERS, find_splits
 from data_tools.report import ConversionReport
-from data_tools.rsicd import CONVERTER, find_splits
 from rsunivlm.tasks import Task
 
 
@@ -33,7 +33,7 @@ def root(tmp_path: Path, save_image: Callable[..., Path], save_json: Callable[[s
 
 def convert(root: Path, split: str, **options: Any) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("rsicd")
-    return list(CONVERTER.read(split, Settings(root, **options), report)), report
+    return list(CONVERTERS[0].read(split, Settings(root, **options), report)), report
 
 
 def by_task(samples: list[Sample], task: Task) -> list[Sample]:

@@ -121,4 +121,4 @@ def _classes(root: Path, filenames: list[str]) -> dict[str, str]:
     }
 
 
-CONVERTER = Converter(MANIFEST, find_splits, items, samples)
+CONVERTERS = (Converter(MANIFEST, find_splits, items, samples),)

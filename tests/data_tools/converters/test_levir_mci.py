@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
-from data_tools.levir_mci import CONVERTER, find_splits
+from data_tools.converters.levir_mci import CONVERTERS, find_splits
 from data_tools.report import ConversionReport
 from rsunivlm.codecs import MaskCodec
 from rsunivlm.tasks import Task
@@ -51,7 +51,7 @@ def root(tmp_path: Path, save_image: Callable[..., Path], save_json: Callable[[s
 
 def convert(root: Path, split: str = "train", grid: int = 4) -> tuple[list[Sample], ConversionReport]:
     report = ConversionReport("levir_mci")
-    return list(CONVERTER.read(split, Settings(root, masks=MaskCodec(grid)), report)), report
+    return list(CONVERTERS[0].read(split, Settings(root, masks=MaskCodec(grid)), report)), report
 
 
 def test_captions_keep_their_style_and_the_change_flag(root: Path) -> None:

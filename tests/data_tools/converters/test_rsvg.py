@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data_tools.converter import Sample, Settings
+from data_tools.converters.rsvg import DIOR_RSVG
 from data_tools.report import ConversionReport
-from data_tools.rsvg import DIOR_RSVG
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.tasks import Task
 

@@ -115,4 +115,4 @@ def _label_name(folder: Path, entry: dict[str, Any]) -> str:
     return lossless if (folder / "label" / lossless).is_file() else str(entry["filename"])
 
 
-CONVERTER = Converter(MANIFEST, find_splits, items, samples)
+CONVERTERS = (Converter(MANIFEST, find_splits, items, samples),)

@@ -99,4 +99,4 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return {path.stem: path.name for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-CONVERTER = Converter(MANIFEST, find_splits, items, samples)
+CONVERTERS = (Converter(MANIFEST, find_splits, items, samples),)
