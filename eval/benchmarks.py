@@ -13,9 +13,10 @@ from pathlib import Path
 
 from data_tools.chunks import evaluation_record
 from data_tools.converter import Converter, Settings
+from data_tools.files import image_size
 from data_tools.registry import converters
 from data_tools.report import ConversionReport
-from eval.tasks import TaskModule
+from eval.tasks import TASK_MODULES, TaskModule
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.data.records import Record, read_records, resolve_image
 from rsunivlm.tasks import Task
@@ -55,7 +56,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     for row in (
         Benchmark(
             name=DEFAULT,
-            tasks=(Task.VG,),
+            tasks=tuple(TASK_MODULES),
             default_data=PROJECT / "playground/benchmarks/mini",
             notes=("synthetic scenes: shows that everything works, says little about real imagery",),
         ),
@@ -93,6 +94,18 @@ class Questions:
     fit_split: str = ""
     fit_records: tuple[Record, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def tasks_of(name: str | None) -> tuple[Task, ...]:
+    """The tasks that a benchmark has questions for.
+
+    Raises:
+        ValueError: there is no such benchmark, or it is a record file, which does not say.
+    """
+    row = BENCHMARKS.get(name or DEFAULT)
+    if row is None:
+        raise ValueError(f"--task all needs one of the benchmarks {', '.join(BENCHMARKS)}, not {name!r}")
+    return row.tasks
 
 
 def load(name: str | None, task: Task, module: TaskModule, data: Path | None, split: str | None) -> Questions:
@@ -204,6 +217,7 @@ def _check(questions: Questions, module: TaskModule) -> None:
     if not questions.records:
         raise ValueError(f"{where}: the dataset is empty, there is no question for task {questions.task}")
     seen: set[str] = set()
+    sizes: dict[str, tuple[int, int]] = {}
     for record in questions.records:
         if record.id in seen:
             raise ValueError(f"{where}: two records have the id {record.id!r}; ids must be unique")
@@ -214,6 +228,15 @@ def _check(questions: Questions, module: TaskModule) -> None:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from error
     for image in dict.fromkeys(image for record in questions.records for image in record.images):
-        path = resolve_image(questions.root, image)
-        if not path.is_file():
-            raise ValueError(f"{where}: there is no image {path}")
+        try:
+            sizes[image] = image_size(resolve_image(questions.root, image))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error} ({resolve_image(questions.root, image)})") from error
+    for record in questions.records:
+        declared = record.targets.get("image_size") if isinstance(record.targets, dict) else None
+        if declared is not None and tuple(declared) != sizes[record.images[0]]:
+            # Boxes of another scale would be scored as wrong, silently.
+            raise ValueError(
+                f"record {record.id}: image {record.images[0]} is {list(sizes[record.images[0]])} pixels, "
+                f"but its targets are given for {list(declared)}"
+            )

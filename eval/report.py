@@ -4,11 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+
+def print_results(console: Console, results: Mapping[str, Any], out: Path) -> None:
+    """Print the table of one run and, below it, what a reader needs to believe it."""
+    title = f"{results['task']} on {results['benchmark']} ({results['split']}), {results['n']} questions"
+    columns = list(results["metrics"])
+    rows = [Row("model", results["metrics"], strong=True)]
+    rows += [Row(name, cells) for name, cells in results["yardsticks"].items()]
+    rows += [
+        Row(f"gain on {name}", cells)
+        for name, cells in results["margins"].items()
+        if not name.endswith("ceiling")
+    ]
+    print_table(console, f"{title}, per cent [95 % interval]", columns, rows)
+    protocol = results["protocol"]
+    facts = {
+        "questions": f"{results['n']} about {results['images']} images",
+        "unparsable": f"{results['unparsable']} (scored as wrong)",
+        "protocol": ", ".join(f"{name} {value}" for name, value in protocol.items()),
+        "model": f"{results['model']['id']} (weights {results['model'].get('weights', 'unknown')})",
+        **results["definitions"],
+        **{f"note {number}": note for number, note in enumerate(results["notes"], 1)},
+        "written to": out,
+    }
+    print_facts(console, facts)
 
 
 @dataclass(frozen=True)

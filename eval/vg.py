@@ -16,24 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines import CENTRE_BOX, most_frequent_box, most_frequent_box_elsewhere
-from eval.metrics.boxes import CONVENTIONS, Convention, iou_under
-from eval.metrics.intervals import cluster_bootstrap
-from eval.predictions import Prediction, questions_hash
+from eval.metrics.boxes import CONVENTIONS, iou_under
+from eval.predictions import Prediction
 from eval.preview import Tile, choose
-from eval.report import Row
-from eval.tasks import Yardsticks
+from eval.tasks import Answerer, Choices, Measure, Switch, Yardsticks
 from rsunivlm.data.records import Record, resolve_image
-from rsunivlm.inference.answer import Answer
 
 if TYPE_CHECKING:
     from eval.benchmarks import Questions
-    from rsunivlm import RSUniVLM
+    from rsunivlm.inference.answer import Answer
 
-MAX_NEW_TOKENS = 48  # "[100, 100, 100, 100]" is 21 characters, 21 tokens at most
-SCORE_OPTIONS = ("iou",)
+SWITCHES = (
+    Switch("iou", "IoU convention, see eval/metrics/boxes.py", "pixel", "pixel_plus1", CONVENTIONS),
+    Switch("strict_threshold", "an IoU must exceed its threshold, not only reach it", False, True),
+    Switch("dedup_image", "only the last question about an image counts (LHRS-Bot's scorer)", False, False),
+)
 THRESHOLDS = (0.5, 0.7)
-METRICS = (*(f"acc@{threshold}" for threshold in THRESHOLDS), "mean_iou")
 CEILING, FREQUENT, CENTRE = "codec_ceiling", "most_frequent_box", "centre_box"
+_NAMES = (*(f"acc@{threshold}" for threshold in THRESHOLDS), "mean_iou", "acc@0.5_parsed_only")
+
+
+def max_new_tokens(answerer: Answerer) -> int:
+    """A box is at most "[100, 100, 100, 100]": 21 characters, so 21 tokens; some models add words."""
+    return 48
 
 
 def check(record: Record) -> None:
@@ -56,7 +61,7 @@ def check(record: Record) -> None:
         raise ValueError(f"record {record.id}: true box {boxes[0]} is empty or outside the {size} image")
 
 
-def truth(record: Record) -> dict[str, Any]:
+def truth(record: Record, root: Path) -> dict[str, Any]:
     """The true box in pixels."""
     assert isinstance(record.targets, dict)  # `check` has seen the record
     return {"boxes_px": [[float(value) for value in box] for box in record.targets["boxes_px"]]}
@@ -68,13 +73,18 @@ def parsed(answer: Answer) -> dict[str, Any]:
     return {"boxes_px": boxes}
 
 
-def yardsticks(questions: Questions, predictor: RSUniVLM) -> Yardsticks:
+def readable(parsed: Mapping[str, Any]) -> bool:
+    """Whether the answer holds a box."""
+    return bool(parsed["boxes_px"])
+
+
+def yardsticks(questions: Questions, answerer: Answerer) -> Yardsticks:
     """Codec ceiling, most frequent box and centre box for every question.
 
     The ceiling is the truth written and read back by the codec the checkpoint declares: the score of a model
     that knows every answer and can say it only in that notation.
     """
-    codec = predictor.box_codec
+    codec = answerer.box_codec
     boxes_N4, sizes_N2 = _boxes(questions.records), _sizes(questions.records)
     definitions = {
         CEILING: f"the true box written and read back by the checkpoint's codec, {codec.to_dict()}",
@@ -103,105 +113,59 @@ def yardsticks(questions: Questions, predictor: RSUniVLM) -> Yardsticks:
     return Yardsticks(answers, definitions)
 
 
-def per_question(predictions: Sequence[Prediction], *, iou: Convention = "pixel") -> list[dict[str, float]]:
-    """IoU of each answer."""
-    return [{"iou": value} for value in _ious(predictions, [row.parsed for row in predictions], iou).tolist()]
+def select(predictions: Sequence[Prediction], protocol: Choices) -> list[Prediction]:
+    """All questions, or the last one about each image."""
+    if not protocol["dedup_image"]:
+        return list(predictions)
+    return list({row.images: row for row in predictions}.values())
 
 
-def score(
-    predictions: Sequence[Prediction], *, iou: Convention = "pixel", resamples: int = 2000, seed: int = 0
-) -> dict[str, Any]:
-    """Score predictions and their yardsticks.
+def measure(predictions: Sequence[Prediction], protocol: Choices) -> Measure:
+    """acc@t and mean IoU over all questions, and acc@0.5 over the readable answers only.
 
-    Args:
-        predictions: At least one; all with the same yardsticks.
-        iou: IoU convention, see `eval.metrics.boxes`.
-        resamples: Bootstrap draws.
-        seed: Seed of the draws.
-
-    Returns:
-        ``metrics`` (of the answers), ``yardsticks`` (name -> metrics) and ``margins`` (answers minus
-        yardstick, paired), each ``{"acc@0.5" | "acc@0.7" | "mean_iou": {"value", "low", "high"}}`` in
-        fractions with 95 % intervals (None where all questions share one image); counts; the protocol.
-
-    Raises:
-        ValueError: No predictions, or an unknown convention.
+    Statistics: hits at each threshold, IoU, ones, readable answers.
     """
-    if not predictions:
-        raise ValueError("no predictions to score")
-    if iou not in CONVENTIONS:
-        raise ValueError(f"unknown IoU convention {iou!r}; known: {', '.join(CONVENTIONS)}")
-    own = _columns(_ious(predictions, [row.parsed for row in predictions], iou))
-    names = list(predictions[0].yardsticks)
-    others = [
-        _columns(_ious(predictions, [row.yardsticks[name] for row in predictions], iou)) for name in names
-    ]
-    blocks = [own, *others, *(own - other for other in others)]
-    scores_NK = np.concatenate(blocks, axis=1)
-    clusters = [row.images for row in predictions]
-    low_K, high_K = cluster_bootstrap(scores_NK, clusters, resamples=resamples, seed=seed)
-    cells = [
-        {"value": value, "low": None if np.isnan(low) else low, "high": None if np.isnan(high) else high}
-        for value, low, high in zip(
-            scores_NK.mean(axis=0).tolist(), low_K.tolist(), high_K.tolist(), strict=True
-        )
-    ]
-    groups = [
-        dict(zip(METRICS, cells[start : start + len(METRICS)], strict=True))
-        for start in range(0, len(cells), len(METRICS))
-    ]
+
+    def columns(answers: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        ious_N = _ious(predictions, answers, protocol)
+        found_N = np.array([readable(answer) for answer in answers])
+        reached = np.greater if protocol["strict_threshold"] else np.greater_equal
+        hits = [reached(ious_N, threshold) for threshold in THRESHOLDS]
+        return np.stack([*hits, ious_N, np.ones_like(ious_N), found_N], axis=1).astype(np.float64)
+
+    def finish(sums_RS: NDArray[np.float64]) -> NDArray[np.float64]:
+        over_all_RK = sums_RS[:, :3] / sums_RS[:, 3:4]
+        with np.errstate(invalid="ignore"):
+            parsed_only_R1 = sums_RS[:, :1] / sums_RS[:, 4:5]  # 0 / 0: no readable answer in the draw
+        return np.concatenate([over_all_RK, parsed_only_R1], axis=1)
+
+    return Measure(_NAMES, columns, finish)
+
+
+def per_question(predictions: Sequence[Prediction], protocol: Choices) -> list[dict[str, float]]:
+    """IoU of each answer."""
+    ious_N = _ious(predictions, [row.parsed for row in predictions], protocol)
+    return [{"iou": value} for value in ious_N.tolist()]
+
+
+def details(predictions: Sequence[Prediction], protocol: Choices) -> dict[str, Any]:
+    """How answers were read."""
     found = [len(row.parsed["boxes_px"]) for row in predictions]
+    pixel = protocol["iou"].startswith("pixel")
     return {
-        "n": len(predictions),
-        "images": len(set(clusters)),
-        "unparsable": found.count(0),
         "several_boxes": sum(count > 1 for count in found),
-        "metrics": groups[0],
-        "yardsticks": dict(zip(names, groups[1 : 1 + len(names)], strict=True)),
-        "margins": dict(zip(names, groups[1 + len(names) :], strict=True)),
-        "protocol": {
-            "iou": iou,
-            "coordinates": "pixels of the original image" if iou == "pixel" else "0..100 units, rounded",
-            "threshold": ">=",
-            "unparsable": "wrong, in the denominator",
-            "several_boxes": "the first one counts",
-        },
-        "interval": {
-            "method": "percentile bootstrap over images",
-            "level": 0.95,
-            "resamples": resamples,
-            "seed": seed,
-        },
-        "questions_sha256": questions_hash(predictions),
-    }
-
-
-def table(results: Mapping[str, Any]) -> tuple[list[str], list[Row]]:
-    """The answers first, then what they are to be read against."""
-    rows = [Row("model", results["metrics"], strong=True)]
-    rows += [Row(name, cells) for name, cells in results["yardsticks"].items()]
-    if FREQUENT in results["margins"]:
-        rows.append(Row(f"gain on {FREQUENT}", results["margins"][FREQUENT]))
-    return list(METRICS), rows
-
-
-def headline(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Scores of the model with their intervals, and the counts."""
-    scores = {name: [cell["value"], cell["low"], cell["high"]] for name, cell in results["metrics"].items()}
-    baseline = results["yardsticks"].get(FREQUENT)
-    return scores | {
-        "unparsable": results["unparsable"],
-        "baseline_acc@0.5": baseline["acc@0.5"]["value"] if baseline else None,
-        "ceiling_acc@0.5": results["yardsticks"][CEILING]["acc@0.5"]["value"],
+        "coordinates": "pixels of the original image" if pixel else "0..100 units, rounded",
+        "unparsable": "wrong, in the denominator",
+        "of several boxes": "the first one counts",
     }
 
 
 def tiles(predictions: Sequence[Prediction], root: Path, *, seed: int = 0) -> list[Tile]:
     """Worst, best and random samples with their boxes."""
-    chosen = choose(np.array([row.score["iou"] for row in predictions]), seed=seed)
+    scored = [row for row in predictions if row.score]
     shown = []
-    for index, reason in chosen:
-        row = predictions[index]
+    for index, reason in choose(np.array([row.score["iou"] for row in scored]), seed=seed):
+        row = scored[index]
         boxes = row.parsed["boxes_px"][:1]
         result = f"IoU {row.score['iou']:.2f}" if boxes else f"unreadable: {row.answer!r}"
         image = resolve_image(root, row.images[0])
@@ -210,22 +174,17 @@ def tiles(predictions: Sequence[Prediction], root: Path, *, seed: int = 0) -> li
 
 
 def _ious(
-    predictions: Sequence[Prediction], answers: Sequence[Mapping[str, Any]], iou: Convention
+    predictions: Sequence[Prediction], answers: Sequence[Mapping[str, Any]], protocol: Choices
 ) -> NDArray[np.float64]:
     """IoU of the first box of each answer with the truth, shape (N,); no box gives 0."""
     nothing = [np.nan] * 4
     first = [answer["boxes_px"][0] if answer["boxes_px"] else nothing for answer in answers]
     truths = [row.truth["boxes_px"][0] for row in predictions]
-    return iou_under(iou, first, truths, [row.image_size for row in predictions])
-
-
-def _columns(ious_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The metrics of each question as columns, shape (N, len(METRICS))."""
-    return np.stack([*(ious_N >= threshold for threshold in THRESHOLDS), ious_N], axis=1).astype(np.float64)
+    return iou_under(protocol["iou"], first, truths, [row.image_size for row in predictions])
 
 
 def _boxes(records: Sequence[Record]) -> NDArray[np.float64]:
-    return np.array([truth(record)["boxes_px"][0] for record in records])
+    return np.array([record.targets["boxes_px"][0] for record in records], np.float64)  # type: ignore[index,call-overload]
 
 
 def _sizes(records: Sequence[Record]) -> NDArray[np.float64]:

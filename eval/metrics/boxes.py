@@ -6,10 +6,14 @@ different conventions. A 10 x 10 box and its copy moved by (3, 3):
 | convention   | boxes are compared as                       | side of a box | IoU  |
 |--------------|---------------------------------------------|---------------|------|
 | `pixel`      | pixels, as they are                         | x2 - x1       | .325 |
+| `pixel_plus1`| the same                                    | x2 - x1 + 1   | .325 |
 | `q100`       | both rounded to 0..100 of the image's sides | x2 - x1       | .325 |
 | `q100_plus1` | the same                                    | x2 - x1 + 1   | .360 |
 
-`pixel` is the default and the only one that compares with the true box. `q100_plus1` is what the VRSBench
+(The row `pixel_plus1` is for boxes of hundreds of pixels, where the one hardly counts.)
+
+`pixel` is the default and compares with the true box as it is. `pixel_plus1` is what LHRS-Bot's repaired
+scorer computes, from which the paper's evaluation most likely comes. `q100_plus1` is what the VRSBench
 notebook computes (its truth is on the 0..100 grid already); it lifts the scores of small objects.
 
 Shape legend: N boxes; a box is (x1, y1, x2, y2); a size is (width, height) of the image in pixels.
@@ -22,7 +26,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Convention = Literal["pixel", "q100", "q100_plus1"]
+Convention = Literal["pixel", "pixel_plus1", "q100", "q100_plus1"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 
 
@@ -79,6 +83,6 @@ def iou_under(
     answers, truths = np.asarray(answers_px, np.float64), np.asarray(truths_px, np.float64)
     missing = np.isnan(answers[:, 0])
     answers = np.where(missing[:, None], 0.0, answers)
-    if convention != "pixel":
+    if convention.startswith("q100"):
         answers, truths = quantise(answers, image_sizes), quantise(truths, image_sizes)
-    return np.where(missing, 0.0, box_iou(answers, truths, plus1=convention == "q100_plus1"))
+    return np.where(missing, 0.0, box_iou(answers, truths, plus1=convention.endswith("_plus1")))

@@ -1,13 +1,12 @@
 """A tiny grounding benchmark and predictors that need no model."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rsunivlm.codecs import BoxCodec
+from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.data.records import read_records
 from rsunivlm.inference.answer import Answer
 from rsunivlm.tasks import route
@@ -20,10 +19,12 @@ class FakePredictor:
 
     def __init__(self, text_of):
         self.text_of = text_of
-        self.box_codec = BoxCodec()
-        self.model = SimpleNamespace(config=SimpleNamespace(to_dict=lambda: {"model_type": "fake"}))
+        self.box_codec, self.mask_codec = BoxCodec(), MaskCodec(8)
         self.requests = []
         self.batches = []
+
+    def describe(self):
+        return {"id": "fake"}
 
     def answer_batch(self, requests, *, batch_size, max_new_tokens):
         self.requests += requests
@@ -31,10 +32,16 @@ class FakePredictor:
         answers = []
         for request in requests:
             text = self.text_of(request.prompt)
-            boxes, report = self.box_codec.decode(text, request.images[0].size)
-            answers.append(
-                Answer(text, route(request.prompt, task=request.task), boxes_px=boxes, report=report)
-            )
+            chosen = route(request.prompt, num_images=len(request.images), task=request.task)
+            size = request.images[-1].size
+            boxes = mask = report = None
+            labels = ()
+            if chosen.task.answer_kind == "boxes":
+                boxes, report = self.box_codec.decode(text, size)
+            elif chosen.task.answer_kind == "mask":
+                labels = (self.mask_codec.background, *request.labels)
+                mask, report = self.mask_codec.decode(text, labels, size)
+            answers.append(Answer(text, chosen, boxes_px=boxes, mask=mask, labels=labels, report=report))
         return answers
 
 

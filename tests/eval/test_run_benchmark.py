@@ -11,6 +11,8 @@ from PIL import Image
 
 from eval import run_benchmark, vg
 from eval.predictions import read_predictions
+from eval.scoring import score
+from eval.tasks import protocol_of
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def run(monkeypatch, capsys):
     """Run the command line with a given predictor; returns exit code, stdout lines and stderr."""
 
     def start(predictor, *argv):
-        monkeypatch.setattr(run_benchmark, "load_predictor", lambda *names: ("fake", predictor))
+        monkeypatch.setattr(run_benchmark, "load_answerer", lambda *names: predictor)
         try:
             code = run_benchmark.main([str(item) for item in argv])
         except SystemExit as stop:  # argparse's own refusals
@@ -45,7 +47,7 @@ def test_end_to_end(run, tiny, oracle, tmp_path):
     assert [row.id for row in rows] == [f"q{number}" for number in range(14)]
     assert rows[0].route == {"granularity": "region", "source": "token"}
     assert rows[0].score["iou"] > 0.7
-    assert results["metrics"] == vg.score(rows)["metrics"]
+    assert results["metrics"] == score(vg, rows, protocol_of(vg, "strict", {}))["metrics"]
     assert (
         results["predictions_sha256"] == hashlib.sha256((out / "predictions.jsonl").read_bytes()).hexdigest()
     )
@@ -85,7 +87,6 @@ def test_task_is_named_only_where_the_router_would_err(run, tiny, oracle, tmp_pa
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--task", "sc"], "error: task sc cannot be scored yet; available: vg"),
         (["--task", "dance"], "error: unknown task 'dance'"),
         ([], "error: the following arguments are required: --task"),
         (["--task", "vg", "--benchmark", "nope"], "error: unknown benchmark 'nope'; known: mini"),

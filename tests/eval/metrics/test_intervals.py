@@ -5,7 +5,15 @@ from itertools import product
 import numpy as np
 import pytest
 
-from eval.metrics.intervals import cluster_bootstrap
+from eval.metrics.intervals import ClusterBootstrap, percentile_interval
+
+
+def cluster_bootstrap(scores_NK, clusters, *, level=0.95, resamples=2000, seed=0):
+    """Interval of the means of K columns."""
+    scores_NK = np.asarray(scores_NK, float)
+    columns_NS = np.concatenate([scores_NK, np.ones((len(scores_NK), 1))], axis=1)
+    sums_RS = ClusterBootstrap(clusters, resamples=resamples, seed=seed).sums(columns_NS)
+    return percentile_interval(sums_RS[:, :-1] / sums_RS[:, -1:], level)
 
 
 def test_equals_enumeration_of_all_resamples():
@@ -55,7 +63,8 @@ def test_seed_decides_and_columns_share_draws():
     assert (np.stack(cluster_bootstrap(columns, list(range(50)), seed=8)) != first).any()
 
 
-def test_one_image_has_no_interval():
-    low, high = cluster_bootstrap(np.ones((5, 2)), ["same"] * 5)
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
+def test_draws_in_which_a_metric_is_undefined_are_left_out():
+    values = np.array([[0.0, np.nan], [1.0, np.nan], [np.nan, np.nan], [0.5, np.nan]])
+    low, high = percentile_interval(values, 1.0)
+    assert (low[0], high[0]) == (0.0, 1.0)
+    assert np.isnan([low[1], high[1]]).all()
