@@ -1,4 +1,4 @@
-"""Command line: ``python -m data_tools {list,convert,synth,tokenizer}``."""
+"""Command line: ``python -m data_tools {list,convert,doctor,preview,mix,export,synth,tokenizer}``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data_tools import tokenizer
+from data_tools import export, listing, preview, tokenizer
 from data_tools.conversion import convert
 from data_tools.converter import Manifest, Settings
+from data_tools.doctor import cli as doctor
+from data_tools.mix import cli as mix
 from data_tools.registry import converters
 from data_tools.report import ConversionReport
 from data_tools.synth import cli as synth
@@ -23,18 +25,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (2 for the user's mistakes)."""
     parser = argparse.ArgumentParser(prog="python -m data_tools", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="show what can be converted")
-    listing.set_defaults(run=_list)
+    listing.add_parser(commands)
     _add_convert(commands)
+    doctor.add_parser(commands)
+    preview.add_parser(commands)
+    mix.add_parser(commands)
+    export.add_parser(commands)
     synth.add_parser(commands)
     tokenizer.add_parser(commands)
     options = parser.parse_args(arguments)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -155,21 +159,6 @@ def _show(report: ConversionReport, records: dict[str, int], out: Path) -> None:
     if report.bad:
         console.print(f"skipped: {report.bad_samples:,} bad samples ({report.bad_share:.2%})")
         console.print(report.named_problems(), markup=False)
-
-
-def _list(options: argparse.Namespace) -> None:
-    table = Table("name", "tasks", "experts", "samples per split", "licence", "source")
-    for converter in converters().values():
-        manifest = converter.manifest
-        table.add_row(
-            manifest.name,
-            " ".join(manifest.tasks),
-            " ".join(granularity.name.lower() for granularity in manifest.granularities),
-            ", ".join(f"{split} {count:,}" for split, count in manifest.counts.items()),
-            manifest.licence,
-            manifest.source,
-        )
-    Console().print(table)
 
 
 if __name__ == "__main__":

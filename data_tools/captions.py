@@ -1,4 +1,4 @@
-"""The caption file that RSICD, UCM-Captions, RSITMD and LEVIR-CC share (Karpathy's schema).
+"""The caption file that RSICD, UCM-captions, RSITMD and LEVIR-CC share (Karpathy's schema).
 
 ``{"images": [{"filename": ..., "split": ..., "sentences": [{"tokens": [...], "raw": "..."}]}]}``, or the bare
 list of entries.
@@ -17,7 +17,8 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     """Return the image entries of a caption file.
 
     Raises:
-        ValueError: the file is missing, no JSON, or has no list of images with file name and split.
+        ValueError: the file is missing, no JSON, or has no list of images with file name, split and (if any)
+            a list of sentences.
     """
     content = read_json(path)
     entries = content.get("images") if isinstance(content, dict) else content
@@ -27,6 +28,8 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
         names = (entry.get("filename"), entry.get("split")) if isinstance(entry, dict) else (None,)
         if not all(isinstance(name, str) and name for name in names):
             raise ValueError(f"{path}: image {number} has no 'filename' or 'split'")
+        if not isinstance(entry.get("sentences", []), list):
+            raise ValueError(f"{path}: image {number} has 'sentences' that are no list")
     return entries
 
 
@@ -37,7 +40,7 @@ def captions(entry: dict[str, Any], report: ConversionReport) -> tuple[str, ...]
     without a letter (a few published ones are only ``.``) are reported and skipped.
     """
     found = []
-    for number, sentence in enumerate(entry.get("sentences") or []):
+    for number, sentence in enumerate(entry.get("sentences", [])):
         raw = sentence.get("raw") if isinstance(sentence, dict) else None
         text = raw.strip() if isinstance(raw, str) else ""
         if any(letter.isalpha() for letter in text):

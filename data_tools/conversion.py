@@ -30,7 +30,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,12 @@ def convert(
     if fresh and stage.exists():
         shutil.rmtree(stage)
     stage.mkdir(parents=True, exist_ok=True)
+    # Images that are cut out of rasters wait beside the record files until all are published together.
+    reading = replace(settings, out=stage / "files")
     try:
         counts: dict[str, int] = {}
         for split in wanted:
-            job = ChunkJob(converter, settings, split, report.dataset, turns, stage / "chunks" / split)
+            job = ChunkJob(converter, reading, split, report.dataset, turns, stage / "chunks" / split)
             results = _limited(job, report, limit) if limit else _chunks(job, report, workers)
             counts |= _join(results, job.folder, stage / "files", report)
         report.require(max_bad)
@@ -135,9 +137,11 @@ def _check_splits(converter: Converter, root: Path, splits: tuple[str, ...]) -> 
     if not root.is_dir():
         raise ValueError(f"--root {root} is no folder")
     available = converter.find_splits(root)
+    if not available:
+        raise ValueError(f"{root} holds no split; expected layout: {converter.manifest.layout}")
     for split in splits:
         if split not in available:
-            raise ValueError(f"{root} has no split {split!r}; found: {', '.join(available) or 'none'}")
+            raise ValueError(f"{root} has no split {split!r}; found: {', '.join(available)}")
     return splits or available
 
 
@@ -152,7 +156,9 @@ def _chunks(job: ChunkJob, report: ConversionReport, workers: int) -> Iterator[C
     items = tqdm(
         job.converter.items(job.split, job.settings, report), desc=job.split, unit=" items", disable=None
     )
-    numbered = enumerate(_batched(items, CHUNK_ITEMS))
+    manifest = job.converter.manifest
+    chosen = manifest.chunk_items if manifest.cuts_images(job.settings.root) else 0
+    numbered = enumerate(_batched(items, chosen or CHUNK_ITEMS))
     if workers == 1:
         for number, chunk in numbered:
             yield write_chunk(job, number, chunk)

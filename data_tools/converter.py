@@ -33,13 +33,18 @@ class Manifest:
         source: where users download it.
         licence: its terms, or that none are stated.
         layout: the files expected below ``--root``, in words.
-        needs: glob patterns relative to the root; each must match something in a complete download.
+        needs: glob patterns relative to the root; each must match something in a complete download. "a|b"
+            asks for one of two.
         folders: names that the download's folder usually has, for finding it below a common data folder.
         counts: published number of questions per split, where known. A split of several tasks counts those of
             `counted_task`.
         counted_task: the task that `counts` counts; None counts all.
         options: fields of `Settings` that only some datasets know and this one does.
         makes_images: its images are cut from rasters into `Settings.out`; paths are then relative to that.
+        precut: glob patterns relative to the root; where one matches, the images there are cut already, none
+            are made and paths are relative to the root.
+        chunk_items: how many items a worker takes at a time where images are cut, 0 for the usual number: 1
+            where an item is a whole raster, which is as much work as hundreds of ordinary images.
         notes: decisions where the sources are silent, and leaks to know about.
     """
 
@@ -55,12 +60,18 @@ class Manifest:
     counted_task: Task | None = None
     options: tuple[str, ...] = ()
     makes_images: bool = False
+    precut: tuple[str, ...] = ()
+    chunk_items: int = 0
     notes: str = ""
 
     @property
     def granularities(self) -> tuple[Granularity, ...]:
         """The experts its records train, in order."""
         return tuple(sorted({task.granularity for task in self.tasks}))
+
+    def cuts_images(self, root: Path) -> bool:
+        """Whether a conversion of this root cuts images out of rasters."""
+        return self.makes_images and not any(any(root.glob(pattern)) for pattern in self.precut)
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,7 @@ class Settings:
 
     def image_root(self, manifest: Manifest) -> Path:
         """The folder that the image paths of the dataset's records are relative to."""
-        if not manifest.makes_images:
+        if not manifest.cuts_images(self.root):
             return self.root
         if self.out is None:
             raise ValueError(f"{manifest.name} is cut into crops; name a folder for them")

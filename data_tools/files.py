@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rsunivlm.images import MAX_PIXELS
+
+# Pillow's modes that turn into RGB without a loss of range.
+_EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def require(root: Path, *names: str, layout: str) -> None:
@@ -37,6 +41,43 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON ({error}); download it again") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the distinct lines of a list file in order, stripped, without blank ones.
+
+    Raises:
+        ValueError: it is missing or no text.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text file ({error}); download it again") from error
+    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+
+
+def stream_json(path: Path, prefix: str) -> Iterator[Any]:
+    """Yield the values below a prefix of a JSON file without holding the file in memory.
+
+    Args:
+        path: the file.
+        prefix: where the values stand, in ijson's notation: "item" for the entries of a list, "images.item"
+            for those of the list under "images".
+
+    Raises:
+        ValueError: it is missing, not valid JSON or cut short.
+    """
+    import ijson
+
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    with path.open("rb") as file:
+        try:
+            yield from ijson.items(file, prefix, use_float=True)
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not valid JSON ({error}); download it again") from error
+
+
 def image_size(path: Path) -> tuple[int, int]:
     """Read (width, height) from an image's header; pixels are not decoded.
 
@@ -48,7 +89,9 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             return picture.size
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # its text holds the whole path, another on every machine
+        raise ValueError(f"image {path.name} is unreadable (no known image format)") from error
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"image {path.name} is unreadable ({error})") from error
 
 
@@ -64,13 +107,31 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         ValueError: the file is missing, too large, damaged or no image.
     """
-    width, height = image_size(path)
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"mask {path.name} is too large ({width} x {height})")
-    try:
-        with Image.open(path) as picture:
-            values_HWC = np.asarray(picture)
-    except (OSError, SyntaxError, EOFError) as error:  # Pillow raises SyntaxError for broken PNG chunks
-        raise ValueError(f"mask {path.name} is damaged ({error})") from error
+    values_HWC = _decode(path)
     values_HW = values_HWC if values_HWC.ndim == 2 else values_HWC[..., 0]
     return values_HW.astype(np.int32)
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """Read an image as colours, also where it is stored with a palette, in grey or with an alpha channel.
+
+    Returns:
+        (H, W, 3) bytes: red, green, blue.
+
+    Raises:
+        ValueError: the file is missing, too large, damaged or no image of 8 bits per channel.
+    """
+    return _decode(path, "RGB")
+
+
+def _decode(path: Path, mode: str = "") -> np.ndarray:
+    width, height = image_size(path)
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"image {path.name} is too large ({width} x {height})")
+    try:
+        with Image.open(path) as picture:
+            if mode and picture.mode not in _EIGHT_BIT:
+                raise ValueError(f"image {path.name} is not made of 8-bit channels (mode {picture.mode})")
+            return np.asarray(picture.convert(mode) if mode else picture)
+    except (OSError, SyntaxError, EOFError) as error:  # Pillow raises SyntaxError for broken PNG chunks
+        raise ValueError(f"image {path.name} is damaged ({error})") from error

@@ -9,22 +9,27 @@ UNLABELLED = frozenset({"unlabeled", "unlabelled", "ignore", "void", "unknown", 
 # Names of the rest class; it is the background of every mask, so nobody asks for it.
 BACKGROUND = frozenset({"others", "other", "background"})
 
-# RSICD, RSITMD and UC Merced run their class names together; AID and NWPU-RESISC45 have them in words.
+# RSICD, RSITMD, UC Merced and DIOR run their class names together; AID and NWPU-RESISC45 have them in words.
 _JOINED = {
     name.replace(" ", ""): name
     for name in (
         "bare land",
         "baseball field",
         "baseball diamond",
+        "basketball court",
         "dense residential",
         "golf course",
+        "golf field",
+        "ground track field",
         "medium residential",
         "mobile home park",
         "parking lot",
         "railway station",
         "sparse residential",
+        "storage tank",
         "storage tanks",
         "tennis court",
+        "train station",
     )
 }
 
@@ -43,3 +48,8 @@ def class_words(name: str) -> str:
         raise ValueError(f"class name {name!r} has no letters")
     text = " ".join(words).lower()
     return _JOINED.get(text, text)
+
+
+def class_key(name: str) -> str:
+    """What spellings of a class name have in common: "idle_land", "Idle Land", "idleland" -> "idleland"."""
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -8,6 +8,7 @@ so is the separator of runs and coordinates. The chat's control tokens are those
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -70,7 +71,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, out: Path, max_length
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
     )
-    fast.save_pretrained(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    fast.save_pretrained(partial)
+    out.mkdir(parents=True, exist_ok=True)
+    # tokenizer.json last: a folder that has it is complete.
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == "tokenizer.json"):
+        os.replace(file, out / file.name)
+    partial.rmdir()
     return len(fast)
 
 

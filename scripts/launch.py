@@ -22,6 +22,9 @@ sys.path.insert(0, str(SCRIPTS.parent))  # so that an uninstalled checkout runs 
 RANK = int(os.environ.get("RANK", 0))
 LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))
 
+# Commands that fill a folder -> the file they write last. The folder alone says nothing: some work inside it.
+FINISHED = {"convert": "conversion.json", "synth": "manifest.json", "tokenizer": "tokenizer.json"}
+
 
 def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
     """Run one stage; returns the exit code (2 for the user's mistakes)."""
@@ -83,10 +86,10 @@ def default_recipe(stage: Literal[1, 2]) -> Path:
 
 
 def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
-    """What a recipe needs and does not find: starting checkpoint and datasets."""
-    from rsunivlm.data.mixtures import Mixture
+    """What a recipe needs and does not find, and how to make it: starting checkpoint and mixture."""
     from rsunivlm.training.build import check_checkpoint
     from rsunivlm.training.recipe import load_recipe
+    from rsunivlm.training.run import load_mixture
 
     recipe = load_recipe(path, stage)
     missing = []
@@ -94,25 +97,52 @@ def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
         try:
             check_checkpoint(recipe.start_dir)
         except ValueError as error:
-            missing.append(f"starting weights: {error}")
-    for entry in recipe.mixture["datasets"]:
-        try:
-            Mixture.load({"datasets": [entry]})
-        except ValueError as error:
-            missing.append(f"data: {str(error).removeprefix('mixture: dataset 0 ')}")
-    # What is missing, without the advice that follows it.
-    return [item.partition(";")[0] for item in missing]
+            # What is missing, without the advice that follows it.
+            missing.append(f"starting weights: {str(error).partition(';')[0]}")
+    try:
+        load_mixture(recipe)
+    except ValueError as error:
+        missing.append(f"data: {error}")
+        if isinstance(recipe.mixture, str):
+            missing += _how_to_mix(stage, Path(recipe.mixture))
+    return missing
+
+
+def _how_to_mix(stage: Literal[1, 2], mixture: Path) -> list[str]:
+    """The datasets that a mixture file of the paper lacks, and the commands that make them and it."""
+    from data_tools.mix.sources import find_unready
+
+    data = mixture.parent.parent
+    try:
+        unready = find_unready(f"stage{stage}", data)
+    except ValueError as error:
+        return [f"data: {error}"]
+    return [
+        *([f"datasets that are not converted: {', '.join(unready)}"] if unready else []),
+        f"make each: python -m data_tools convert NAME --root FOLDER --out {data}/NAME",
+        f"and then: python -m data_tools mix stage{stage} --data {data} --out {mixture}",
+    ]
 
 
 def prepare(folder: Path, command: str) -> None:
-    """Fill a data folder with `python -m data_tools`, once; other processes of the node wait."""
-    if LOCAL_RANK == 0 and not folder.exists():
+    """Fill a data folder with `python -m data_tools`, once; other processes of the node wait.
+
+    Raises:
+        ValueError: the command is none that fills a folder, uses an unset variable, or failed.
+    """
+    from rsunivlm.data.mixtures import expand_variables
+
+    words = shlex.split(expand_variables(command, f"prepare: {folder}"))
+    if not words or words[0] not in FINISHED:
+        raise ValueError(f"prepare: {folder}: begin with one of {', '.join(FINISHED)}, not {command!r}")
+    finished = folder / FINISHED[words[0]]
+    if LOCAL_RANK == 0 and not finished.is_file():
         from data_tools.__main__ import main as data_tools
 
         say(f"making {folder}: python -m data_tools {command}")
-        if data_tools([*shlex.split(os.path.expandvars(command)), "--out", str(folder)]):
+        if data_tools([*words, "--out", str(folder)]):
             raise ValueError(f"could not make {folder}; see the message above")
-    while not folder.exists():  # data_tools renames it into place when it is complete
+    while not finished.is_file():
         time.sleep(0.5)  # if the process that makes it fails, the launcher ends this one
 
 

@@ -1,8 +1,8 @@
 """RSICD: five captions per image, and a scene class per image.
 
-The class comes from the first place that has it: ``classes_rsicd.json`` ({file name: class}), the file name's
-prefix (``airport_12.jpg``), or the lists in ``txtclasses_rsicd/{class}.txt``. Numeric file names have no
-prefix; without either list they give captions only.
+The class comes from ``classes_rsicd.json`` ({file name: class}) or, without that file, from the lists
+``txtclasses_rsicd/{class}.txt``; where these say nothing, from the file name's prefix (``airport_12.jpg``).
+Numeric file names have no prefix: without the lists they give captions only.
 
 Leak: the images with a class in their name are AID's, resized. Their classes stay out of the training files
 unless asked for (``--include-overlap``), so that AID remains a test set.
@@ -11,18 +11,18 @@ unless asked for (``--include-overlap``), so that AID remains a test set.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from data_tools.captions import captions, read_entries
-from data_tools.converter import Converter, Manifest, Sample, Settings
-from data_tools.files import image_size, read_json, require
-from data_tools.labels import class_words
+from data_tools.captions import read_entries
+from data_tools.converter import Converter, Manifest, Settings
+from data_tools.converters.class_folders import AID_CLASSES
+from data_tools.files import read_json, read_lines, require
+from data_tools.labels import class_key
 from data_tools.report import ConversionReport
-from rsunivlm.data.records import resolve_image
+from data_tools.scenes import Scene, samples
 from rsunivlm.tasks import Task
 
+CLASSES = tuple(sorted({*AID_CLASSES, "playfields"}))
 MANIFEST = Manifest(
     name="rsicd",
     title="RSICD",
@@ -35,11 +35,13 @@ MANIFEST = Manifest(
     counts={"train": 8_734, "val": 1_094, "test": 1_093},
     counted_task=Task.CAP,
     options=("include_overlap",),
-    notes="10,000 of 10,921 images are AID images: SC training takes the other 921 unless --include-overlap.",
+    notes="10,000 of 10,921 images are AID images: SC training takes the other 921 unless --include-overlap. "
+    "All captions are trained on.",
 )
 _ANNOTATIONS = "dataset_rsicd.json"
 _CLASSES = "classes_rsicd.json"
 _CLASS_LISTS = "txtclasses_rsicd"
+_IN_AID = "SC training: the image is in AID (--include-overlap takes it)"
 
 
 def find_splits(root: Path) -> tuple[str, ...]:
@@ -48,76 +50,47 @@ def find_splits(root: Path) -> tuple[str, ...]:
     return tuple(sorted({entry["split"] for entry in read_entries(root / _ANNOTATIONS)}))
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One image: its annotation, its class ("" when unknown) and all classes as the prompt lists them."""
+def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[Scene]:
+    """Yield every image of a split.
 
-    split: str
-    entry: dict[str, Any]
-    label: str
-    classes: tuple[str, ...]
-
-
-def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[_Item]:
-    """Yield every image of a split."""
-    entries = read_entries(settings.root / _ANNOTATIONS)
-    class_of = _classes(settings.root, [entry["filename"] for entry in entries])
-    classes = tuple(sorted(set(class_of.values())))
-    for entry in entries:
-        if entry["split"] == split:
-            yield _Item(split, entry, class_of.get(entry["filename"], ""), classes)
-
-
-def samples(item: _Item, settings: Settings, report: ConversionReport) -> Iterator[Sample]:
-    """Yield a captioning and, where the class is known, a classification sample."""
-    filename, split = item.entry["filename"], item.split
-    stem = Path(filename).stem
-    image = f"RSICD_images/{filename}"
-    try:
-        image_size(resolve_image(settings.root, image))
-    except ValueError as error:
-        report.skip(filename, str(error), samples=2)
-        return
-    if sentences := captions(item.entry, report):
-        yield Sample(
-            id=f"{split}-{stem}",
-            images=(image,),
-            task=Task.CAP,
-            slots={},
-            answers=sentences,
-            target={"references": list(sentences)},
+    Raises:
+        ValueError: ``classes_rsicd.json`` is malformed.
+    """
+    class_of = _classes(settings.root)
+    label_of = {class_key(label): label for label in CLASSES}
+    for entry in read_entries(settings.root / _ANNOTATIONS):
+        if entry["split"] != split:
+            continue
+        filename = entry["filename"]
+        stem = Path(filename).stem
+        name = class_of.get(filename) or filename.rpartition("_")[0]
+        label = label_of.get(class_key(name), "")
+        if not name:
+            report.left_out["SC: no class known (see classes_rsicd.json or txtclasses_rsicd)"] += 1
+        elif not label:
+            report.skip(f"class of {filename}", f"{name!r} is no class of RSICD")
+        yield Scene(
+            split=split,
+            name=stem,
+            image=f"RSICD_images/{filename}",
+            label=label,
+            classes=CLASSES,
+            entry=entry,
+            untrained="" if settings.include_overlap or stem.isdigit() else _IN_AID,
         )
-    if not item.label:
-        report.left_out["no class known for SC (see classes_rsicd.json or txtclasses_rsicd)"] += 1
-        return
-    training = settings.include_overlap or stem.isdigit()
-    if not training and not split.startswith("test"):
-        report.left_out["SC training: the image is in AID (--include-overlap takes it)"] += 1
-    yield Sample(
-        id=f"{split}-{stem}-sc",
-        images=(image,),
-        task=Task.SC,
-        slots={"classes": ", ".join(item.classes)},
-        answers=(item.label,),
-        target={"label": item.label, "classes": list(item.classes)},
-        training=training,
-    )
 
 
-def _classes(root: Path, filenames: list[str]) -> dict[str, str]:
+def _classes(root: Path) -> dict[str, str]:
+    """Class names by file name, as far as a list has them."""
     if (root / _CLASSES).is_file():
         content = read_json(root / _CLASSES)
         if not isinstance(content, dict) or not all(isinstance(name, str) for name in content.values()):
             raise ValueError(f"{root / _CLASSES} must map file names to class names")
-        return {filename: class_words(name) for filename, name in content.items()}
-    listed = {
-        filename.strip(): path.stem
-        for path in sorted((root / _CLASS_LISTS).glob("*.txt"))
-        for filename in path.read_text(encoding="utf-8").splitlines()
-    }
-    prefixes = {name: name.rpartition("_")[0] for name in filenames if "_" in name}
+        return content
     return {
-        filename: class_words(name) for filename, name in (listed | prefixes).items() if filename and name
+        filename: path.stem
+        for path in sorted((root / _CLASS_LISTS).glob("*.txt"))
+        for filename in read_lines(path)
     }
 
 

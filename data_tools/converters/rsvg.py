@@ -14,22 +14,20 @@ baselines); expressions are lower-cased, as the original loader does.
 
 from __future__ import annotations
 
-import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.files import image_size, require
+from data_tools.grounding import check_box, grounding_samples
 from data_tools.report import ConversionReport
 from rsunivlm.data.records import resolve_image
 from rsunivlm.tasks import Task
 
 _SPLITS = ("train", "val", "test")
-# Line counts of an older DIOR-RSVG split that circulates under the same file names.
-_OLD_COUNTS = {"train": 15_328, "val": 3_832, "test": 19_160}
 _BOX_TAGS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -60,8 +58,16 @@ def find_splits(layout: str, root: Path) -> tuple[str, ...]:
     return tuple(split for split in _SPLITS if (root / f"{split}.txt").is_file())
 
 
-def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[_Image]:
+def items(
+    old_counts: Mapping[str, int], split: str, settings: Settings, report: ConversionReport
+) -> Iterator[_Image]:
     """Yield every image that has objects in the split.
+
+    Args:
+        old_counts: line counts per split of an outdated set of split files, to warn of.
+        split: which split.
+        settings: of the conversion.
+        report: gets the XML files that cannot be read.
 
     Raises:
         ValueError: an index file is malformed, or the indices do not fit the XML files.
@@ -71,8 +77,11 @@ def items(split: str, settings: Settings, report: ConversionReport) -> Iterator[
     indices = {name: _read_indices(path) for name, path in files.items() if path.is_file()}
     wanted = set(indices[split])
     tested = set(indices.get("test", ()))
-    if len(indices[split]) == _OLD_COUNTS[split]:
-        report.warn(f"{split}.txt has the line count of the old DIOR-RSVG split; results will not compare")
+    if len(indices[split]) == old_counts.get(split):
+        report.warn(
+            f"{split}.txt has the {len(indices[split]):,} lines of an old split; results will not compare "
+            "with those on the current one"
+        )
     for other in indices:
         if other != split and (shared := wanted & set(indices[other])):
             report.warn(f"{split}.txt and {other}.txt share {len(shared)} objects")
@@ -129,7 +138,7 @@ def samples(item: _Image, settings: Settings, report: ConversionReport) -> Itera
     may_train = settings.include_overlap or not item.in_test or item.split == "test"
     for found in item.objects:
         try:
-            box = _box(found.box, size)
+            box = check_box(found.box, size)
             if not found.expression:
                 raise ValueError("has no description")
         except ValueError as error:
@@ -137,30 +146,16 @@ def samples(item: _Image, settings: Settings, report: ConversionReport) -> Itera
             continue
         if not may_train:
             report.left_out["training: the image is in the test split (--include-overlap takes it)"] += 2
-        text = settings.boxes.encode([box], size)
-        if not text:
-            report.left_out["box too small for the box codec: not in training, no REG"] += 1
-        common = {"image_size": list(size)}
-        yield Sample(
-            id=f"{item.split}-{found.number}",
-            images=(item.image,),
-            task=Task.VG,
-            slots={"expression": found.expression},
-            # A box that vanishes on the codec's scale cannot be taught, but a score has to count it.
-            answers=(text or replace(settings.boxes, decimals=6).encode([box], size),),
-            target={"boxes_px": [box], **common},
-            training=may_train and bool(text),
+        yield from grounding_samples(
+            f"{item.split}-{found.number}",
+            item.image,
+            size,
+            box,
+            (found.expression,),
+            settings,
+            report,
+            training=may_train,
         )
-        if text:
-            yield Sample(
-                id=f"{item.split}-{found.number}-reg",
-                images=(item.image,),
-                task=Task.REG,
-                slots={"box": text},
-                answers=(found.expression,),
-                target={"box_px": box, "references": [found.expression], **common},
-                training=may_train,
-            )
 
 
 def _read_indices(path: Path) -> list[int]:
@@ -175,21 +170,14 @@ def _object(number: int, element: ElementTree.Element) -> _Object:
     return _Object(number, box, (element.findtext("description") or "").strip().lower())
 
 
-def _box(texts: tuple[str | None, ...], size: tuple[int, int]) -> list[float]:
-    width, height = size
-    try:
-        x1, y1, x2, y2 = (float(text or "") for text in texts)
-    except ValueError as error:
-        raise ValueError(f"box {list(texts)} is incomplete or not made of numbers") from error
-    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
-        raise ValueError(f"box {list(texts)} is reversed or empty")
-    if x1 < 0 or y1 < 0 or x2 > width or y2 > height:
-        raise ValueError(f"box {list(texts)} reaches beyond the {width} x {height} image")
-    return [x1, y1, x2, y2]
-
-
 def _converter(
-    name: str, title: str, source: str, folders: tuple[str, ...], counts: Mapping[str, int], notes: str
+    name: str,
+    title: str,
+    source: str,
+    folders: tuple[str, ...],
+    counts: Mapping[str, int],
+    notes: str,
+    old_counts: Mapping[str, int],
 ) -> Converter:
     layout = "Annotations/*.xml JPEGImages/*.jpg {train,val,test}.txt"
     manifest = Manifest(
@@ -206,7 +194,7 @@ def _converter(
         options=("include_overlap",),
         notes=notes,
     )
-    return Converter(manifest, partial(find_splits, layout), items, samples)
+    return Converter(manifest, partial(find_splits, layout), partial(items, old_counts), samples)
 
 
 DIOR_RSVG = _converter(
@@ -217,6 +205,8 @@ DIOR_RSVG = _converter(
     {"train": 26_991, "val": 3_829, "test": 7_500},
     "Split by object: training leaves out objects whose image has test objects. The paper trains on train + "
     "val as published (--include-overlap, both splits).",
+    # An older division of the same objects circulates under the same file names.
+    old_counts={"train": 15_328, "val": 3_832, "test": 19_160},
 )
 OPT_RSVG = _converter(
     "opt_rsvg",
@@ -225,6 +215,7 @@ OPT_RSVG = _converter(
     ("OPT_RSVG", "OPT-RSVG", "opt_rsvg"),
     {"train": 19_580, "val": 4_895, "test": 24_477},
     "Split by object, as DIOR-RSVG; some images come from DIOR. Boxes are decimal numbers, image sizes vary.",
+    old_counts={},
 )
 
 CONVERTERS = (DIOR_RSVG, OPT_RSVG)

@@ -9,16 +9,25 @@ compete with a colour that light could turn into it. "Left", "above" and so on a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from data_tools.expressions import (
+    EXTREMES,
+    GAP,
+    LEAD,
+    ONLY,
+    RELATIONS,
+    SIZES,
+    beyond,
+    first_by,
+    loosely_beyond,
+)
 from data_tools.synth.geometry import Box
 from data_tools.synth.items import SceneObject
 from data_tools.synth.scene import Scene
 from data_tools.synth.style import CONFUSABLE
 
-LEAD = 0.04
 RATIO = 1.35
 MIN_SIDE = 0.035
 MIN_VISIBLE = 0.75
@@ -28,30 +37,6 @@ FAR_EDGE = 0.48
 FAMILIES = ("only", "extreme", "size", "cell", "colour", "relation")
 _FAMILY_WEIGHT = {"only": 2.0, "extreme": 5.0, "size": 1.2, "cell": 1.6, "colour": 1.8, "relation": 3.0}
 
-_ONLY = ("the only {x} in the image", "the only {x}", "the {x} in the image", "the {x}")
-# Each extreme: key (smaller is more extreme) and wordings.
-_EXTREMES: dict[str, tuple[Callable[[SceneObject], float], tuple[str, ...]]] = {
-    "left": (
-        lambda thing: thing.centre[0],
-        ("the leftmost {x} in the image", "the leftmost {x}", "the {x} farthest to the left"),
-    ),
-    "right": (
-        lambda thing: -thing.centre[0],
-        ("the rightmost {x} in the image", "the rightmost {x}", "the {x} farthest to the right"),
-    ),
-    "top": (
-        lambda thing: thing.centre[1],
-        ("the topmost {x}", "the uppermost {x}", "the {x} nearest to the top of the image"),
-    ),
-    "bottom": (
-        lambda thing: -thing.centre[1],
-        ("the bottommost {x}", "the lowermost {x}", "the {x} nearest to the bottom of the image"),
-    ),
-}
-_SIZES = {
-    "largest": ("the largest {x} in the image", "the largest {x}", "the biggest {x}"),
-    "smallest": ("the smallest {x} in the image", "the smallest {x}"),
-}
 _CELL_WORDINGS = (
     "the {x} in the {cell} of the image",
     "the {x} located in the {cell} of the image",
@@ -67,12 +52,6 @@ _SIDE_WORDINGS = {
     "right": "the {x} on the right side of the image",
     "top": "the {x} at the top of the image",
     "bottom": "the {x} at the bottom of the image",
-}
-_RELATIONS = {
-    "left": ("the {x} to the left of the {y}", "the {x} that lies to the left of the {y}"),
-    "right": ("the {x} to the right of the {y}", "the {x} that lies to the right of the {y}"),
-    "top": ("the {x} above the {y}", "the {x} that lies above the {y}"),
-    "bottom": ("the {x} below the {y}", "the {x} that lies below the {y}"),
 }
 
 
@@ -114,22 +93,12 @@ def expressions(scene: Scene, rng: Random | None) -> list[Expression]:
 def _only(noun: str, rivals: tuple[SceneObject, ...]) -> list[Expression]:
     if len(rivals) != 1:
         return []
-    return [Expression(wording.format(x=noun), rivals[0], "only") for wording in _ONLY]
-
-
-def first_by(
-    rivals: tuple[SceneObject, ...], key: Callable[[SceneObject], float], lead: float
-) -> SceneObject | None:
-    """Return the object with the smallest ``key`` if it leads the next one by ``lead``."""
-    ranked = sorted(rivals, key=key)
-    if len(ranked) > 1 and key(ranked[1]) - key(ranked[0]) < lead:
-        return None
-    return ranked[0]
+    return [Expression(wording.format(x=noun), rivals[0], "only") for wording in ONLY]
 
 
 def _extremes(noun: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> list[Expression]:
     found = []
-    for key, wordings in _EXTREMES.values():
+    for key, wordings in EXTREMES.values():
         target = first_by(rivals, key, LEAD)
         if target is not None:
             found.append(Expression(_pick(rng, wordings).format(x=noun), target, "extreme"))
@@ -142,9 +111,9 @@ def _sizes(noun: str, rivals: tuple[SceneObject, ...], rng: Random | None) -> li
     ranked = sorted(rivals, key=lambda thing: thing.area)
     found = []
     if ranked[1].area >= RATIO * ranked[0].area:
-        found.append(Expression(_pick(rng, _SIZES["smallest"]).format(x=noun), ranked[0], "size"))
+        found.append(Expression(_pick(rng, SIZES["smallest"]).format(x=noun), ranked[0], "size"))
     if ranked[-1].area >= RATIO * ranked[-2].area:
-        found.append(Expression(_pick(rng, _SIZES["largest"]).format(x=noun), ranked[-1], "size"))
+        found.append(Expression(_pick(rng, SIZES["largest"]).format(x=noun), ranked[-1], "size"))
     return found
 
 
@@ -196,29 +165,6 @@ def _colours(category: str, rivals: tuple[SceneObject, ...], rng: Random | None)
     return found
 
 
-def beyond(thing: Box, anchor: Box, side: str, gap: float) -> bool:
-    """Whether box ``thing`` lies on ``side`` of box ``anchor`` by at least ``gap``, not mainly along it.
-
-    The offset across must exceed the offset of the centres along the border, so that "to the left" is not
-    said of something that is rather above.
-    """
-    tx, ty = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
-    ax, ay = (anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2
-    if side in ("left", "right"):
-        distance = anchor[0] - thing[2] if side == "left" else thing[0] - anchor[2]
-        return distance >= gap and abs(tx - ax) > 1.2 * abs(ty - ay)
-    distance = anchor[1] - thing[3] if side == "top" else thing[1] - anchor[3]
-    return distance >= gap and abs(ty - ay) > 1.2 * abs(tx - ax)
-
-
-def loosely_beyond(thing: Box, anchor: Box, side: str) -> bool:
-    """Whether ``thing`` might be said to lie on ``side`` of ``anchor``: its centre does, or nearly."""
-    tx, ty = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
-    ax, ay = (anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2
-    offsets = {"left": ax - tx, "right": tx - ax, "top": ay - ty, "bottom": ty - ay}
-    return offsets[side] > -LEAD
-
-
 def anchors(scene: Scene, category: str) -> list[tuple[str, Box]]:
     """Return (noun, box) of the things of which there is exactly one, other than ``category``."""
     singles = [
@@ -235,9 +181,9 @@ def _relations(
 ) -> list[Expression]:
     found = []
     for noun, box in anchors(scene, category):
-        for side, wordings in _RELATIONS.items():
+        for side, wordings in RELATIONS.items():
             near = [thing for thing in rivals if loosely_beyond(thing.box, box, side)]
-            if len(near) == 1 and beyond(near[0].box, box, side, 0.01):
+            if len(near) == 1 and beyond(near[0].box, box, side, GAP):
                 found.append(Expression(_pick(rng, wordings).format(x=category, y=noun), near[0], "relation"))
     return found
 

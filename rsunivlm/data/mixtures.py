@@ -118,6 +118,27 @@ class Mixture:
         return np.random.default_rng([self.seed, epoch]).permutation(plan)
 
 
+def expand_variables(text: str, where: str) -> str:
+    """Put in the values of ``${VAR}`` and ``${VAR:-default}`` from the environment.
+
+    Args:
+        text: with variables.
+        where: what the text belongs to, for the message.
+
+    Raises:
+        ValueError: a variable without a default is not set.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        value = os.environ.get(name) or default
+        if value is None:
+            raise ValueError(f"{where} uses ${{{name}}}, which is not set; set it or give a default")
+        return value
+
+    return _VARIABLE.sub(replace, text)
+
+
 def _read_yaml(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"mixture file {path} does not exist")
@@ -165,12 +186,12 @@ def _string(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{where}: '{key}' must be a non-empty string, got {value!r}")
-    return _expand(value, key, where)
+    return expand_variables(value, f"{where}: '{key}'")
 
 
 def _number(value: Any, kind: type[_Number], key: str, where: str, *, minimum: int) -> _Number:
     # A string comes from a variable ("${SAMPLES:-2000}"); YAML has typed all other numbers already.
-    text = _expand(value, key, where) if isinstance(value, str) else repr(value)
+    text = expand_variables(value, f"{where}: '{key}'") if isinstance(value, str) else repr(value)
     try:
         number = kind(text)
     except ValueError:
@@ -179,14 +200,3 @@ def _number(value: Any, kind: type[_Number], key: str, where: str, *, minimum: i
         name = "a whole number" if kind is int else "a number"
         raise ValueError(f"{where}: '{key}' must be {name} of at least {minimum}, got {value!r}")
     return number
-
-
-def _expand(text: str, key: str, where: str) -> str:
-    def replace(match: re.Match[str]) -> str:
-        name, default = match.groups()
-        value = os.environ.get(name) or default
-        if value is None:
-            raise ValueError(f"{where}: '{key}' uses ${{{name}}}, which is not set; set it or give a default")
-        return value
-
-    return _VARIABLE.sub(replace, text)

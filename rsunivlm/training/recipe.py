@@ -25,6 +25,8 @@ from typing import Any, Literal
 
 import yaml
 
+from rsunivlm.data.mixtures import expand_variables
+
 Stage = Literal[1, 2]
 
 _POSITIVE = ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate")
@@ -48,8 +50,8 @@ class Recipe:
     Attributes:
         name: Name of the recipe; its results go to `runs/<name>` unless `output` says otherwise.
         stage: 1 trains vision tower, connector and language model; 2 the experts only.
-        mixture: What to train on: a mixture file or its content (see `rsunivlm.data.mixtures`). A mixture
-            without a seed of its own takes the run's.
+        mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
+            `rsunivlm.data.mixtures`). Content without a seed of its own takes the run's.
         init_from: Checkpoint folder to start from. Stage 2 starts from the recipe's stage 1 by default;
             stage 1 without it builds the model that `model` describes.
         model: A model to build from scratch (see `rsunivlm.training.build`).
@@ -165,6 +167,8 @@ def load_recipe(path: str | Path, stage: Stage, overrides: Mapping[str, str] | N
         _override(settings, key, text)
     if "mixture" not in settings:
         raise ValueError(f"{path}: stage{stage} names no mixture to train on")
+    if isinstance(settings["mixture"], str):
+        settings["mixture"] = expand_variables(settings["mixture"], f"{path}: 'mixture'")
     hints = typing.get_type_hints(Recipe)
     values = {key: _convert(value, hints[key], key) for key, value in settings.items()}
     return Recipe(stage=stage, **values)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.isprs import make_potsdam
 
 from data_tools import conversion
 from data_tools.conversion import convert
 from data_tools.converter import Converter, Manifest, Sample, Settings
 from data_tools.registry import converters
 from data_tools.report import ConversionReport
+from rsunivlm.codecs import MaskCodec
 from rsunivlm.data.records import Record, RecordFile, read_records
 from rsunivlm.tasks import TEMPLATES, Task
 
@@ -185,6 +187,25 @@ def test_a_killed_conversion_takes_up_its_chunks(tmp_path: Path, monkeypatch: py
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_crops_are_published_with_the_records_or_not_at_all(tmp_path: Path) -> None:
+    make_potsdam(tmp_path / "root")
+    for workers in (1, 3):
+        out = tmp_path / f"{workers}"
+        settings = Settings(tmp_path / "root", out=out, masks=MaskCodec(4), crop=32)
+        with pytest.raises(ValueError, match="are bad"):
+            convert(converters()["potsdam"], settings, out, workers=workers)
+        assert not out.exists()
+        made = convert(converters()["potsdam"], settings, out, workers=workers, max_bad=1.0)
+        for name in made.records:
+            for record in RecordFile(out / name):
+                assert all((out / path).is_file() for path in (*record.images, record.targets["mask"]))
+        assert not list(out.rglob(".*"))
+    first, second = (result(tmp_path / workers) for workers in "13")
+    # The folder of the images is written down.
+    assert first.pop("conversion.json") != second.pop("conversion.json")
+    assert first == second
+
+
 def test_too_many_bad_items_stop_and_leave_an_older_result_alone(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=r"1 of 8 samples \(12\.5%\) are bad.*\n  test item: is odd"):
@@ -201,6 +222,10 @@ def test_nothing_to_convert_stops(tmp_path: Path) -> None:
     empty = replace(TOY, items=lambda split, settings, report: iter(()))
     for call, words in (
         (lambda: convert(empty, Settings(tmp_path), tmp_path / "out"), "no samples found"),
+        (
+            lambda: convert(replace(TOY, find_splits=lambda root: ()), Settings(tmp_path), tmp_path / "out"),
+            "holds no split; expected layout: nothing",
+        ),
         (lambda: convert(TOY, Settings(tmp_path / "gone"), tmp_path / "out"), "is no folder"),
         (
             lambda: convert(TOY, Settings(tmp_path), tmp_path / "out", splits=["dev"]),

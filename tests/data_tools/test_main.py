@@ -66,10 +66,3 @@ def test_a_wrong_call_is_refused_by_the_parser(arguments: str) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments.split())
     assert stopped.value.code == 2
-
-
-def test_list_names_every_converter(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list"]) == 0
-    text = capsys.readouterr().out
-    for name in ("dior_rsvg", "index_masks", "levir_mci", "rsicd", "rsvqa_hr", "rsvqa_lr"):
-        assert name in text

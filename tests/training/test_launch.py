@@ -142,10 +142,31 @@ def test_without_data_the_quick_recipe_runs_and_says_why(
     assert launch.default_recipe(1).name == "quick.yaml"
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The paper's recipe cannot run here. Missing:"
-    assert "checkpoints/llava-onevision-qwen2-0.5b" in lines[1]
-    assert len(lines) == 1 + 1 + 26 + 1  # the base and each dataset of Tables 10 and 11
-    assert "data/geochat/train.jsonl" in lines[2]
-    assert lines[-1].startswith("Running the bundled quick recipe instead")
+    assert lines[1] == "  starting weights: no checkpoint folder checkpoints/llava-onevision-qwen2-0.5b"
+    assert lines[2] == "  data: mixture file data/mixtures/stage1.yaml does not exist"
+    named = lines[3].removeprefix("  datasets that are not converted: ").split(", ")
+    assert len(named) == 26  # Tables 10 and 11
+    assert lines[4] == "  make each: python -m data_tools convert NAME --root FOLDER --out data/NAME"
+    mix = "python -m data_tools mix stage1 --data data --out data/mixtures/stage1.yaml"
+    assert lines[5] == f"  and then: {mix}"
+    assert lines[6].startswith("Running the bundled quick recipe instead")
+
+
+def test_the_paper_recipe_runs_once_its_mixture_is_there(
+    launch: ModuleType, toy_data: Path, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RSUNIVLM_DATA", str(tmp_path / "sets"))
+    recipe = tmp_path / "like_paper.yaml"
+    recipe.write_text(
+        f"stage1: {{mixture: '${{RSUNIVLM_DATA:-data}}/mixtures/stage1.yaml', init_from: {tiny_checkpoint}}}"
+    )
+    assert [line.split(":")[0] for line in launch.missing_inputs(recipe, 1)] == [
+        *("data", "datasets that are not converted", "make each", "and then")
+    ]
+    mixture = tmp_path / "sets/mixtures/stage1.yaml"
+    mixture.parent.mkdir(parents=True)
+    mixture.write_text(f"datasets: [{{name: toy, records: {toy_data / 'train.jsonl'}}}]")
+    assert launch.missing_inputs(recipe, 1) == []
 
 
 def test_data_is_made_once(launch: ModuleType, tmp_path: Path) -> None:
@@ -156,3 +177,27 @@ def test_data_is_made_once(launch: ModuleType, tmp_path: Path) -> None:
     assert (folder / "train.jsonl").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match="could not make"):
         launch.prepare(tmp_path / "other", "convert dior_rsvg --root nowhere")
+    with pytest.raises(ValueError, match=r"other uses \$\{NO_SUCH\}, which is not set"):
+        launch.prepare(tmp_path / "other", "convert dior_rsvg --root ${NO_SUCH}")
+    with pytest.raises(ValueError, match=r"begin with one of convert, synth, tokenizer, not 'list'"):
+        launch.prepare(tmp_path / "other", "list")
+
+
+def test_other_processes_wait_for_the_finished_data_not_for_its_folder(
+    launch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rsicd"
+    folder.mkdir()  # as a conversion makes it, at its beginning
+    (folder / ".123.partial").mkdir()
+    waited = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(sorted(path.name for path in folder.iterdir()))
+        if len(waited) == 2:
+            (folder / "conversion.json").touch()
+        assert len(waited) < 3
+
+    monkeypatch.setattr(launch, "LOCAL_RANK", 1)
+    monkeypatch.setattr(launch.time, "sleep", sleep)
+    launch.prepare(folder, "convert rsicd --root x")
+    assert waited == [[".123.partial"], [".123.partial"]]

@@ -108,9 +108,14 @@ def test_a_lossless_label_is_found_beside_jpeg_images(root: Path, save_image: Ca
     assert any(sample.target.get("mask") == "images/train/label/train_000002.png" for sample in samples)
 
 
-def test_the_real_files_convert_in_full(rs_sample: Callable[[str], Path]) -> None:
-    samples, report = convert(rs_sample("levir_mci"), "test", grid=16)
-    captioned = [sample for sample in samples if sample.task is Task.CC]
-    assert (len(captioned), len(samples) - len(captioned)) == (109, 128)
-    assert sum(sample.target["changed"] for sample in captioned) == 66
+@pytest.mark.parametrize(
+    ("split", "captioned", "changed", "pairs"), [("train", 434, 288, 512), ("test", 109, 66, 128)]
+)
+def test_the_real_files_convert_in_full(
+    rs_sample: Callable[[str], Path], split: str, captioned: int, changed: int, pairs: int
+) -> None:
+    samples, report = convert(rs_sample("levir_mci"), split, grid=16)
+    change_captions = [sample for sample in samples if sample.task is Task.CC]
+    assert (len(change_captions), len(samples) - len(change_captions)) == (captioned, pairs)
+    assert sum(sample.target["changed"] for sample in change_captions) == changed
     assert not report.bad

@@ -49,10 +49,20 @@ def test_all_captions_are_kept_in_their_own_style(root: Path) -> None:
     assert second.answers == ("two fields .",)
 
 
+CLASSES = (
+    "airport, bare land, baseball field, beach, bridge, center, church, commercial, dense residential, "
+    "desert, farmland, forest, industrial, meadow, medium residential, mountain, park, parking, playfields, "
+    "playground, pond, port, railway station, resort, river, school, sparse residential, square, stadium, "
+    "storage tanks, viaduct"
+)
+
+
 def test_a_class_comes_from_the_prefix_and_numeric_names_have_none(root: Path) -> None:
-    (train,) = by_task(convert(root, "train")[0], Task.SC)
-    assert train.slots == {"classes": "airport, bare land"}
-    assert train.target == {"label": "bare land", "classes": ["airport", "bare land"]}
+    samples, report = convert(root, "train")
+    (train,) = by_task(samples, Task.SC)
+    assert train.slots == {"classes": CLASSES}
+    assert train.target == {"label": "bare land", "classes": CLASSES.split(", ")}
+    assert report.left_out["SC: no class known (see classes_rsicd.json or txtclasses_rsicd)"] == 1
 
 
 def test_aid_images_stay_out_of_training_unless_asked_for(
@@ -65,7 +75,7 @@ def test_aid_images_stay_out_of_training_unless_asked_for(
     samples, report = convert(root, "train")
     assert [(s.answers[0], s.training) for s in by_task(samples, Task.SC)] == [
         ("bare land", False),
-        ("play fields", True),
+        ("playfields", True),
     ]
     assert report.left_out.total() == 1
     samples, report = convert(root, "train", include_overlap=True)
@@ -77,6 +87,10 @@ def test_class_lists_name_the_numeric_files(root: Path) -> None:
     (root / "txtclasses_rsicd").mkdir()
     (root / "txtclasses_rsicd/playfields.txt").write_text("00007.jpg\n")
     assert [s.answers[0] for s in by_task(convert(root, "train")[0], Task.SC)] == ["bare land", "playfields"]
+    (root / "txtclasses_rsicd/playfields.txt").rename(root / "txtclasses_rsicd/volcano.txt")
+    samples, report = convert(root, "train")
+    assert [s.answers[0] for s in by_task(samples, Task.SC)] == ["bare land"]
+    assert report.bad == {"class of 00007.jpg": "'volcano' is no class of RSICD"}
 
 
 def test_empty_captions_and_bad_names_are_counted(root: Path, save_json: Callable[[str, Any], Path]) -> None:
@@ -84,7 +98,12 @@ def test_empty_captions_and_bad_names_are_counted(root: Path, save_json: Callabl
     save_json("dataset_rsicd.json", {"images": [*entries, image("gone.jpg", "train", "a .")]})
     samples, report = convert(root, "train")
     assert [sample.answers for sample in samples] == [("good .",)]
-    assert list(report.bad) == ["00007.jpg sentence 0", "00007.jpg sentence 1", "../x.jpg", "gone.jpg"]
+    assert list(report.bad) == [
+        "00007.jpg sentence 0",
+        "00007.jpg sentence 1",
+        "RSICD_images/../x.jpg",
+        "RSICD_images/gone.jpg",
+    ]
 
 
 def test_an_entry_without_a_split_stops(root: Path, save_json: Callable[[str, Any], Path]) -> None:

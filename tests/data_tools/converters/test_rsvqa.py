@@ -80,25 +80,39 @@ def test_broken_references_and_missing_images_are_counted(
     assert report.bad_samples == 5
 
 
-def test_a_cut_file_stops(root: Path) -> None:
-    path = root / "LR_split_test_answers.json"
+@pytest.mark.parametrize("kind", ["images", "questions", "answers"])
+def test_a_cut_or_empty_file_stops(root: Path, kind: str) -> None:
+    path = root / f"LR_split_test_{kind}.json"
     path.write_text(path.read_text()[:-9])
-    with pytest.raises(ValueError, match=r"LR_split_test_answers\.json is not valid JSON"):
+    with pytest.raises(ValueError, match=rf"{path.name} is not valid JSON"):
+        convert(LOW_RESOLUTION, root, "test")
+    path.write_text('{"other": [1]}')
+    with pytest.raises(ValueError, match=rf"{path.name} has no entries under '{kind}'"):
         convert(LOW_RESOLUTION, root, "test")
 
 
 @pytest.mark.parametrize(
-    ("converter", "counts"),
+    ("converter", "split", "images", "counts"),
     [
-        (LOW_RESOLUTION, {"rural_urban": 10, "count": 305, "presence": 297, "comp": 388}),
-        (HIGH_RESOLUTION, {"presence": 275, "count": 288, "area": 143, "comp": 294}),
+        (LOW_RESOLUTION, "train", 30, {"rural_urban": 30, "count": 862, "presence": 900, "comp": 1211}),
+        (LOW_RESOLUTION, "test", 10, {"rural_urban": 10, "count": 305, "presence": 297, "comp": 388}),
+        (HIGH_RESOLUTION, "train", 30, {"presence": 776, "count": 775, "area": 443, "comp": 1007}),
+        (HIGH_RESOLUTION, "test", 10, {"presence": 275, "count": 288, "area": 143, "comp": 294}),
     ],
 )
 def test_the_real_files_convert_in_full(
-    rs_sample: Callable[[str], Path], converter: Converter, counts: dict[str, int]
+    rs_sample: Callable[[str], Path],
+    converter: Converter,
+    split: str,
+    images: int,
+    counts: dict[str, int],
 ) -> None:
+    """Question counts of the sample, counted in its files, not with this converter."""
     root = rs_sample(converter.manifest.name)
     assert converter.find_splits(root) == ("train", "test")
-    samples, report = convert(converter, root, "test")
+    samples, report = convert(converter, root, split)
     assert Counter(sample.target["type"] for sample in samples) == counts
+    assert len({sample.images for sample in samples}) == images
+    assert len({sample.id for sample in samples}) == len(samples)
+    assert {s.target["answer"] for s in samples if s.target["type"] in ("presence", "comp")} == {"yes", "no"}
     assert not report.bad
