@@ -14,6 +14,7 @@ from rsunivlm.images import MAX_PIXELS
 
 # Pillow's modes that turn into RGB without a loss of range.
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+_ORIENTATION = 0x0112  # EXIF tag; values from 5 on swap the sides
 
 
 def require(root: Path, *names: str, layout: str) -> None:
@@ -79,7 +80,7 @@ def stream_json(path: Path, prefix: str) -> Iterator[Any]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Read (width, height) from an image's header; pixels are not decoded.
+    """Read (width, height) from an image's header, upright as `open_image` shows it; nothing is decoded.
 
     Raises:
         ValueError: the file is missing or no image.
@@ -88,7 +89,10 @@ def image_size(path: Path) -> tuple[int, int]:
         raise ValueError(f"image {path.name} is missing")
     try:
         with Image.open(path) as picture:
-            return picture.size
+            width, height = picture.size
+            # Of other formats Pillow would decode the picture to find out.
+            turned = picture.format in ("JPEG", "MPO", "TIFF") and picture.getexif().get(_ORIENTATION, 1) >= 5
+            return (height, width) if turned else (width, height)
     except UnidentifiedImageError as error:  # its text holds the whole path, another on every machine
         raise ValueError(f"image {path.name} is unreadable (no known image format)") from error
     except (OSError, Image.DecompressionBombError) as error:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_tools.files import image_size, read_json, read_mask, require
+from rsunivlm.images import open_image
 
 
 def test_a_mask_keeps_its_raw_values_in_every_storage_form(tmp_path: Path) -> None:
@@ -39,3 +40,11 @@ def test_broken_files_are_named(tmp_path: Path, save_image: Callable[..., Path])
             call(tmp_path / name)
     with pytest.raises(ValueError, match="has no Data; expected layout: Data/"):
         require(tmp_path, "Data", layout="Data/{id}.tif")
+
+
+def test_a_turned_photograph_has_the_size_it_is_shown_in(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (40, 20))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert image_size(tmp_path / "turned.jpg") == open_image(tmp_path / "turned.jpg").size == (20, 40)
