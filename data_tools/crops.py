@@ -178,7 +178,7 @@ def save_crop(path: Path, pixels: NDArray[np.integer[Any]]) -> None:
         pixels: [H, W] or [H, W, 3], all within 0..255.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}")
+    partial = path.with_name(f".{os.getpid()}.{path.name}")  # several processes may cut the same raster
     # Level 1: crops of photographs hardly shrink further, and encoding is what cutting spends its time on.
     Image.fromarray(np.ascontiguousarray(pixels, np.uint8)).save(partial, compress_level=1, quality=95)
     os.replace(partial, path)

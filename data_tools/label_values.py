@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.files import read_mask
-from rsunivlm.images import open_image
+from data_tools.files import read_colours, read_mask
 
 _FIRST_COLOUR = 1 << 24
 IGNORED = 2
@@ -54,7 +53,7 @@ def read_codes(path: Path, *, coloured: bool) -> NDArray[np.integer[Any]]:
     if not coloured:
         return read_mask(path)
     channels_3 = np.array([1 << 16, 1 << 8, 1], np.int64)
-    return np.asarray(open_image(path)).astype(np.int64) @ channels_3 + _FIRST_COLOUR
+    return read_colours(path).astype(np.int64) @ channels_3 + _FIRST_COLOUR
 
 
 def truth_of(codes_HW: NDArray[np.integer[Any]], code: int, ignored: Iterable[int]) -> NDArray[np.int64]:

@@ -154,7 +154,8 @@ def _with_boxes(
         said = turn.answer if record.task is Task.VG else turn.prompt
         boxes_px, _ = folder.boxes.decode(said, image.size)
         draw_boxes(shown, boxes_px, PALETTE[number % len(PALETTE)], scale=scale)
-    for target in targets:
+    # One of several answers in training form has no targets; the evaluation form has them.
+    for target in filter(None, targets):
         truth_px = _of(target, "boxes_px") if record.task is Task.VG else [_of(target, "box_px")]
         dash_boxes(shown, truth_px, TRUTH, scale=scale)
     return shown

@@ -41,7 +41,7 @@ def check_published(folder: Folder, findings: Findings) -> None:
         made = sum(tasks.values()) if counted is None else tasks.get(counted.value, 0)
         if published is not None and made != published:
             what = "questions" if counted is None else f"{counted.value} questions"
-            skipped = f" ({folder.skipped})" if folder.skipped else ""
+            skipped = f" (in the whole conversion: {folder.skipped})" if folder.skipped else ""
             findings.add(
                 folder.dataset,
                 Kind.COUNT,

@@ -24,7 +24,7 @@ from data_tools.doctor.findings import Findings, Kind, Severity
 from data_tools.doctor.folder import Folder
 from data_tools.doctor.images import ImageTable
 from data_tools.doctor.leaks import compared_rows, find_leaks
-from data_tools.doctor.pool import in_order
+from data_tools.doctor.pool import Workers
 from data_tools.doctor.records import ChunkJob, ChunkResult, check_chunk
 from data_tools.label_values import show_code
 from data_tools.perceptual import Signature, read_signature
@@ -78,17 +78,18 @@ def examine(outs: Sequence[Path], *, deep: bool = False, workers: int = 1) -> Ex
             )
     exam = Examination(folders, deep)
     table = ImageTable(folders)
-    for number, folder in enumerate(folders):
-        _examine_folder(exam, table, number, workers)
-        counts.check_files(folder, exam.findings)
-        counts.check_published(folder, exam.findings)
-    exam.images.update(folders[dataset].dataset for dataset in table.datasets)
-    signatures = _signatures(exam, table, workers)
+    with Workers(workers) as pool:
+        for number, folder in enumerate(folders):
+            _examine_folder(exam, table, number, pool)
+            counts.check_files(folder, exam.findings)
+            counts.check_published(folder, exam.findings)
+        exam.images.update(folders[dataset].dataset for dataset in table.datasets)
+        signatures = _signatures(exam, table, pool)
     find_leaks(table, signatures, exam.findings)
     return exam
 
 
-def _examine_folder(exam: Examination, table: ImageTable, number: int, workers: int) -> None:
+def _examine_folder(exam: Examination, table: ImageTable, number: int, pool: Workers) -> None:
     folder = exam.folders[number]
     mask_values: dict[int, tuple[int, str]] = {}
     asked: set[int] = set()
@@ -99,7 +100,7 @@ def _examine_folder(exam: Examination, table: ImageTable, number: int, workers: 
         file_number = table.add_file(number, file)
         found, ids, lines = 0, array("Q"), array("I")
         jobs = _jobs(folder, file, deep=exam.deep)
-        for result in in_order(check_chunk, jobs, workers):
+        for result in pool.in_order(check_chunk, jobs):
             found += result.records
             _gather(exam, table, file_number, result)
             ids.extend(digest for digest, _ in result.ids)
@@ -167,7 +168,7 @@ def _check_values(
         )
 
 
-def _signatures(exam: Examination, table: ImageTable, workers: int) -> dict[int, Signature]:
+def _signatures(exam: Examination, table: ImageTable, pool: Workers) -> dict[int, Signature]:
     """Decode the images that have to be: all with `deep`, else those that may be in two splits."""
     compared = compared_rows(table)
     rows = [row for row in range(len(table)) if row not in table.broken] if exam.deep else compared
@@ -176,7 +177,7 @@ def _signatures(exam: Examination, table: ImageTable, workers: int) -> dict[int,
         [(row, table.file(row), exam.deep) for row in batch] for batch in _batched(iter(rows), _BATCH_IMAGES)
     )
     with tqdm(total=len(rows), desc="pictures", unit=" images", disable=None) as progress:
-        for results in in_order(_look, jobs, workers):
+        for results in pool.in_order(_look, jobs):
             progress.update(len(results))
             for row, seen in results:
                 if isinstance(seen, str):

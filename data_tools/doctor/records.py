@@ -17,7 +17,7 @@ from data_tools.converted import ConvertedFile
 from data_tools.doctor.findings import Kind
 from data_tools.doctor.folder import Folder
 from data_tools.doctor.masks import MaskChecker
-from data_tools.doctor.texts import Fault, check_answer, check_boxes
+from data_tools.doctor.texts import Fault, check_answer, check_box_readable, check_boxes
 from data_tools.files import image_size
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.tasks import Task
@@ -149,6 +149,8 @@ def _check_record(
         # One of several answers in training form; the evaluation form has them all.
         if not job.file.training or record.task.answer_kind != "text":
             yield Kind.NO_TRUTH, "has no targets"
+        elif record.task is Task.REG:
+            yield from check_box_readable(record.turns[0], job.folder.boxes)
         return
     targets = record.targets if isinstance(record.targets, list) else [record.targets]
     size = sizes[-1]

@@ -53,6 +53,13 @@ def check_boxes(
         yield Kind.BOX_TEXT, f"{text!r} is {_rounded(decoded)} px, the truth {_rounded(boxes)}"
 
 
+def check_box_readable(turn: Turn, codec: BoxCodec) -> Iterator[Fault]:
+    """Check that a region description's prompt holds one box, where no truth says which."""
+    boxes, report = codec.decode_units(turn.prompt)
+    if len(boxes) != 1 or not report.clean:
+        yield Kind.BOX_TEXT, f"{len(boxes)} boxes can be read in {turn.prompt!r}, must be 1"
+
+
 def check_answer(task: Task, turn: Turn, target: Target) -> Iterator[Fault]:
     """Check that a plain answer is (one of) the right one(s)."""
     if task in (Task.SC, Task.VQA):

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from rsunivlm.codecs import BoxReport, MaskReport
+from rsunivlm.codecs import BoxCodec, BoxReport, MaskCodec, MaskReport
 from rsunivlm.tasks import Route, Task
 
 ImageLike: TypeAlias = str | Path | bytes | Image.Image
@@ -78,3 +78,40 @@ class Answer:
             result["mask_size"] = [self.mask.shape[1], self.mask.shape[0]]
             result["mask_share"] = {label: round(share, 4) for label, share in self.mask_shares().items()}
         return result
+
+
+def read_answer(
+    text: str,
+    route: Route,
+    size: tuple[int, int],
+    *,
+    box_codec: BoxCodec,
+    mask_codec: MaskCodec,
+    labels: Sequence[str] | None = None,
+    finished: bool = True,
+) -> Answer:
+    """Decode what a model wrote with the codec of the task; no text makes this raise.
+
+    Args:
+        text: The model's text.
+        route: Where the question went.
+        size: (width, height) in pixels of the image asked about; of a pair, the second one.
+        box_codec: Reads boxes.
+        mask_codec: Reads masks.
+        labels: Names of the classes a mask may hold, without background; None takes those that the text
+            names at their word.
+        finished: False when the text was cut at the token limit.
+    """
+    kind = route.task.answer_kind
+    if kind == "boxes":
+        boxes_px, box_report = box_codec.decode(text, size)
+        return Answer(text, route, boxes_px=boxes_px, report=box_report, finished=finished)
+    if kind == "mask":
+        background = mask_codec.background
+        if labels is None:
+            _, seen = mask_codec.text_to_grid(text, (background,))
+            labels = seen.unknown_labels
+        names = (background, *labels)
+        mask, mask_report = mask_codec.decode(text, names, size)
+        return Answer(text, route, mask=mask, labels=names, report=mask_report, finished=finished)
+    return Answer(text.strip(), route, finished=finished)

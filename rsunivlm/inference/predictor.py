@@ -18,7 +18,7 @@ from PIL import Image
 
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.images import open_image
-from rsunivlm.inference.answer import Answer, ImageLike, Request
+from rsunivlm.inference.answer import Answer, ImageLike, Request, read_answer
 from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.tasks import IMAGE_MARK, Route, Task, route, with_token
 
@@ -186,22 +186,15 @@ class RSUniVLM:
         return MAX_NEW_TOKENS_BOXES if kind == "boxes" else MAX_NEW_TOKENS_TEXT
 
     def _decode(self, item: _Prepared, text: str, finished: bool) -> Answer:
-        size = item.pictures[-1].size
-        kind = item.route.task.answer_kind
-        if kind == "boxes":
-            boxes_px, box_report = self.box_codec.decode(text, size)
-            return Answer(text, item.route, boxes_px=boxes_px, report=box_report, finished=finished)
-        if kind == "mask":
-            background = self.mask_codec.background
-            if item.request.labels is None:
-                # Whatever labels the answer names are taken at their word.
-                _, seen = self.mask_codec.text_to_grid(text, (background,))
-                labels = (background, *seen.unknown_labels)
-            else:
-                labels = (background, *item.request.labels)
-            mask, mask_report = self.mask_codec.decode(text, labels, size)
-            return Answer(text, item.route, mask=mask, labels=labels, report=mask_report, finished=finished)
-        return Answer(text.strip(), item.route, finished=finished)
+        return read_answer(
+            text,
+            item.route,
+            item.pictures[-1].size,
+            box_codec=self.box_codec,
+            mask_codec=self.mask_codec,
+            labels=item.request.labels,
+            finished=finished,
+        )
 
 
 def _batches(prepared: Sequence[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from data_tools.identity import PATCHES, origin
+from data_tools.identity import _RULES, PATCHES, origin
+from data_tools.registry import converters
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,7 @@ def test_classes_shared_by_two_collections_are_not_confused() -> None:
 
 def test_patches_are_datasets_with_a_rule() -> None:
     assert all(origin(dataset, "00001_0000.png") for dataset in PATCHES)
+
+
+def test_every_rule_is_for_a_converter() -> None:
+    assert set(_RULES) <= set(converters())
