@@ -7,5 +7,5 @@ The road of one run (`run_benchmark.py`)::
 
 Scores are computed from the predictions alone, so that they can be recomputed without the model. To add a
 task, write one module with the functions of `tasks.TaskModule` and name it in `tasks.TASK_MODULES`; to add
-a benchmark, add one row to `benchmarks.BENCHMARKS`.
+a benchmark, add one row to `registry.BENCHMARKS`.
 """

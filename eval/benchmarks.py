@@ -1,13 +1,13 @@
-"""The benchmarks: one small frozen row each.
+"""From a benchmark's name to checked questions.
 
 A benchmark is read in its native layout by its converter (`data_tools`), as the same records that training
 uses, and checked before any model is loaded. Besides the questions it gives the records that fitted baselines
-may learn from: its training split, where it has one.
+may learn from: its training split, where it has one. The benchmarks themselves stand in `eval.registry`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,59 +16,15 @@ from data_tools.converter import Converter, Settings
 from data_tools.files import image_size
 from data_tools.registry import converters
 from data_tools.report import ConversionReport
-from eval.tasks import TASK_MODULES, TaskModule
+from eval.registry import BENCHMARKS, DEFAULT, Benchmark
+from eval.tasks import TaskModule
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.data.records import Record, read_records, resolve_image
 from rsunivlm.tasks import Task
 
-PROJECT = Path(__file__).resolve().parents[1]
-DEFAULT = "mini"
 RECORDS = "records"
 # A larger share of unreadable questions means a broken download; scores over the rest would mislead.
 MAX_BAD = 0.01
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A row of the registry.
-
-    Attributes:
-        name: Its name on the command line.
-        tasks: The tasks it has questions for.
-        converter: The `data_tools` converter that reads it; "" when it lies there as ``<task>.jsonl`` files.
-        split: The split asked by default.
-        fit_split: The split that baselines may be fitted on, "" when there is none.
-        default_data: The folder used when none is named; only the bundled benchmark has one.
-        notes: What a reader of its scores must know.
-    """
-
-    name: str
-    tasks: tuple[Task, ...]
-    converter: str = ""
-    split: str = "test"
-    fit_split: str = ""
-    default_data: Path | None = None
-    notes: tuple[str, ...] = ()
-
-
-BENCHMARKS: Mapping[str, Benchmark] = {
-    row.name: row
-    for row in (
-        Benchmark(
-            name=DEFAULT,
-            tasks=tuple(TASK_MODULES),
-            default_data=PROJECT / "playground/benchmarks/mini",
-            notes=("synthetic scenes: shows that everything works, says little about real imagery",),
-        ),
-        Benchmark(
-            name="dior_rsvg",
-            tasks=(Task.VG,),
-            converter="dior_rsvg",
-            fit_split="train",
-            notes=("the published split is by object: its test images also occur in its training split",),
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -108,7 +64,14 @@ def tasks_of(name: str | None) -> tuple[Task, ...]:
     return row.tasks
 
 
-def load(name: str | None, task: Task, module: TaskModule, data: Path | None, split: str | None) -> Questions:
+def load(
+    name: str | None,
+    task: Task,
+    module: TaskModule,
+    data: Path | None,
+    split: str | None,
+    cache: Path | None = None,
+) -> Questions:
     """Read and check the questions of a benchmark.
 
     Args:
@@ -118,6 +81,7 @@ def load(name: str | None, task: Task, module: TaskModule, data: Path | None, sp
         module: Its module, for the check of the targets.
         data: Folder of the benchmark; for a record file, the folder its image paths are relative to.
         split: A split of the benchmark; None for its default.
+        cache: Folder for crops, where a benchmark is cut out of large rasters; later runs find them there.
 
     Raises:
         ValueError: Unknown name or split, missing data, an image that does not exist, targets that cannot be
@@ -132,12 +96,14 @@ def load(name: str | None, task: Task, module: TaskModule, data: Path | None, sp
     elif name not in BENCHMARKS:
         raise ValueError(f"unknown benchmark {name!r}; known: {known}, or the path of a .jsonl record file")
     else:
-        questions = _from_benchmark(BENCHMARKS[name], task, data, split)
+        questions = _from_benchmark(BENCHMARKS[name], task, data, split, cache)
     _check(questions, module)
     return questions
 
 
-def _from_benchmark(row: Benchmark, task: Task, data: Path | None, split: str | None) -> Questions:
+def _from_benchmark(
+    row: Benchmark, task: Task, data: Path | None, split: str | None, cache: Path | None
+) -> Questions:
     if task not in row.tasks:
         raise ValueError(
             f"benchmark {row.name} has no questions for task {task}; it has {', '.join(row.tasks)}"
@@ -155,19 +121,28 @@ def _from_benchmark(row: Benchmark, task: Task, data: Path | None, split: str | 
     if converter is None:
         records = tuple(read_records(root / f"{task}.jsonl"))
         return Questions(row.name, task, split, root, records, notes=row.notes)
-    records, notes = _convert(converter, root, task, split)
+    # Training leaves out boxes that vanish on its 0..100 scale. A score has to count them, so the text of the
+    # true answer, which no score reads, is written on a scale where nothing vanishes.
+    boxes = BoxCodec(range=1_000_000)
+    settings = Settings(root, out=_crops(cache, row, root), boxes=boxes, classes=row.classes)
+    image_root = settings.image_root(converter.manifest)
+    records, notes = _convert(converter, settings, task, split)
     fit_split = row.fit_split if row.fit_split in splits and row.fit_split != split else ""
-    fit_records = _convert(converter, root, task, fit_split)[0] if fit_split else ()
-    return Questions(row.name, task, split, root, records, fit_split, fit_records, row.notes + notes)
+    fit_records = _convert(converter, settings, task, fit_split)[0] if fit_split else ()
+    return Questions(row.name, task, split, image_root, records, fit_split, fit_records, row.notes + notes)
+
+
+def _crops(cache: Path | None, row: Benchmark, root: Path) -> Path | None:
+    """The folder for the crops of one download; another download of the same set gets another one."""
+    if cache is None:
+        return None
+    return cache / f"{row.name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _convert(
-    converter: Converter, root: Path, task: Task, split: str
+    converter: Converter, settings: Settings, task: Task, split: str
 ) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """The evaluation records of one split, and what happened while reading them."""
-    # Training leaves out boxes that vanish on its 0..100 scale. A score has to count them, so the text of the
-    # true answer, which no score reads, is written on a scale where nothing vanishes.
-    settings = Settings(root, boxes=BoxCodec(range=1_000_000))
     report = ConversionReport(converter.manifest.name)
     records = []
     for sample in converter.read(split, settings, report):
@@ -182,7 +157,8 @@ def _convert(
     if report.bad:
         notes.append(f"left out as unreadable: {report.named_problems(limit=3)}")
     published = converter.manifest.counts.get(split)
-    if published is not None and published != len(records):
+    counted = converter.manifest.counted_task in (None, task)
+    if published is not None and counted and published != len(records):
         notes.append(
             f"{len(records)} questions, but the published {split} split has {published}: "
             "not comparable with published scores"
@@ -233,6 +209,7 @@ def _check(questions: Questions, module: TaskModule) -> None:
         except ValueError as error:
             raise ValueError(f"{where}: {error} ({resolve_image(questions.root, image)})") from error
     for record in questions.records:
+        _check_mask_size(record, questions.root, sizes[record.images[-1]])
         declared = record.targets.get("image_size") if isinstance(record.targets, dict) else None
         if declared is not None and tuple(declared) != sizes[record.images[0]]:
             # Boxes of another scale would be scored as wrong, silently.
@@ -240,3 +217,18 @@ def _check(questions: Questions, module: TaskModule) -> None:
                 f"record {record.id}: image {record.images[0]} is {list(sizes[record.images[0]])} pixels, "
                 f"but its targets are given for {list(declared)}"
             )
+
+
+def _check_mask_size(record: Record, root: Path, image: tuple[int, int]) -> None:
+    """Raise ValueError where a record has a true mask and that is not there or not of its image's size."""
+    if not isinstance(record.targets, dict) or "mask" not in record.targets:
+        return
+    try:
+        mask = image_size(resolve_image(root, record.targets["mask"]))
+    except ValueError as error:
+        raise ValueError(f"record {record.id}: mask {record.targets['mask']}: {error}") from error
+    if mask != image:
+        raise ValueError(
+            f"record {record.id}: image {record.images[-1]} is {list(image)} pixels, "
+            f"but its mask {record.targets['mask']} {list(mask)}"
+        )

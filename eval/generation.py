@@ -1,10 +1,12 @@
 """Asking a model the questions of a benchmark: in batches, in several processes, and across a kill.
 
 Every answer is written down as soon as it is there, in the *journal* of its process. A run that starts again
-with the same questions, model and decoding reads all journals first and asks only what is missing; several
-processes each take their share of what is missing. The predictions are made from the journals at the end, in
-the order of the benchmark, so they do not depend on the number of processes, on the batch size or on where a
-run was killed.
+with the same questions, model and decoding reads all journals first and asks only what is missing. The
+predictions are made from the journals at the end, in the order of the benchmark.
+
+So they depend neither on the number of processes nor on where a run was killed, not even by the last bit of a
+logit: the questions are divided into batches before anything else, a process takes whole batches, and a batch
+of which an answer is missing is asked again as a whole.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -26,7 +30,11 @@ from rich.progress import track
 
 from eval.benchmarks import Questions
 from eval.predictions import Prediction
+from eval.processes import ALONE, Processes
+from eval.prompts import box_respelled
 from eval.tasks import Answerer, TaskModule, Yardsticks
+from rsunivlm import __version__
+from rsunivlm.codecs import BoxCodec
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, Request
@@ -34,18 +42,30 @@ from rsunivlm.tasks import route
 
 Entry = dict[str, Any]  # one line of a journal
 
+# Predictions hold boxes of prompts on one scale, whatever scale the model was asked on: that of the paper.
+_WRITTEN = BoxCodec()
+# Seconds; network file systems show the files of other machines late, but within this time.
+_FILES_APPEAR_WITHIN = 90
 
-@dataclass(frozen=True)
-class Processes:
-    """This process among those that torchrun started."""
 
-    rank: int = 0
-    world_size: int = 1
+class Answered(NamedTuple):
+    """What `predict` gives.
 
-    @classmethod
-    def from_environment(cls) -> Processes:
-        """As the launcher says; one process without a launcher."""
-        return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    Attributes:
+        predictions: in the order of the benchmark.
+        yardsticks: fitted on all questions, so that a limited run has the same ones.
+        journals: folder of the journals; to be removed once the predictions are written elsewhere.
+    """
+
+    predictions: list[Prediction]
+    yardsticks: Yardsticks
+    journals: Path
+
+    def forget(self) -> None:
+        """Remove the journals; those of other runs into the same folder stay, they may be unfinished."""
+        shutil.rmtree(self.journals, ignore_errors=True)
+        if not any(self.journals.parent.iterdir()):
+            self.journals.parent.rmdir()
 
 
 def choose(questions: Questions, limit: int | None, seed: int) -> list[int]:
@@ -64,8 +84,8 @@ def predict(
     journals: Path,
     *,
     batch_size: int = 16,
-    processes: Processes = Processes(),
-) -> tuple[list[Prediction], Yardsticks] | None:
+    processes: Processes = ALONE,
+) -> Answered | None:
     """Answer the chosen questions.
 
     Args:
@@ -78,11 +98,11 @@ def predict(
         processes: This process among all.
 
     Returns:
-        Predictions in the order of the benchmark, and their yardsticks (fitted on all questions, so that a
-        limited run has the same ones). None in all processes but the first.
+        Predictions and yardsticks; None in all processes but the first.
 
     Raises:
-        ValueError: An image cannot be decoded; the message names it. What was answered so far is kept.
+        ValueError: An image cannot be decoded (the message names it), here or in another process, or another
+            process has died. What was answered so far is kept.
     """
     room = module.max_new_tokens(answerer)
     shared = {
@@ -93,21 +113,24 @@ def predict(
         "model": answerer.describe(),
     }
     records = [questions.records[index] for index in chosen]
-    folder = journals / _fingerprint(shared, records)
-    done = set(_read_journals(folder))
-    missing = [record for record in records if record.id not in done]
-    mine = missing[processes.rank :: processes.world_size]
-    if mine:
-        _ask(answerer, questions.root, module, mine, folder, processes.rank, batch_size, room)
+    folder = journals / _fingerprint(shared, questions.root, records)
+    with processes.together():
+        done = set(_read_journals(folder))
+        batches = [records[start : start + batch_size] for start in range(0, len(records), batch_size)]
+        mine = [batch for batch in processes.share(batches) if not all(record.id in done for record in batch)]
+        if mine:
+            answered = answer_all(answerer, questions.root, mine, batch_size=batch_size, max_new_tokens=room)
+            asked = [record for batch in mine for record in batch]
+            _write_journal(folder, processes.rank, module, asked, answered)
     if processes.rank != 0:
         return None
-    answers = _wait_for(folder, [record.id for record in records])
+    answers = _collect(folder, [record.id for record in records])
     yardsticks = module.yardsticks(questions, answerer)
     predictions = [
         Prediction(
             id=record.id,
             images=record.images,
-            prompt=record.turns[0].prompt,
+            prompt=box_respelled(record, _WRITTEN),
             truth=module.truth(record, questions.root),
             yardsticks={name: column[index] for name, column in yardsticks.answers.items()},
             **(answers[record.id] | {"image_size": tuple(answers[record.id]["image_size"])}),
@@ -115,25 +138,23 @@ def predict(
         )
         for index, record in zip(chosen, records, strict=True)
     ]
-    return predictions, yardsticks
+    return Answered(predictions, yardsticks, folder)
 
 
-def _ask(
-    answerer: Answerer,
-    root: Path,
-    module: TaskModule,
-    records: Sequence[Record],
+def _write_journal(
     folder: Path,
     rank: int,
-    batch_size: int,
-    room: int,
+    module: TaskModule,
+    records: Sequence[Record],
+    answered: Generator[tuple[tuple[int, int], Answer], None, None],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    answered = answer_all(answerer, root, records, batch_size, room)
     progress = track(answered, "asking", total=len(records), console=Console(stderr=True, quiet=rank != 0))
     # One more file per run: a line that a kill cut in half must not swallow the line after it.
     number = len(list(folder.glob("*.jsonl")))
-    with (folder / f"{number:04}-{rank:04}-{os.getpid()}.jsonl").open("w", encoding="utf-8") as journal:
+    path = folder / f"{number:04}-{rank:04}-{os.getpid()}.jsonl"
+    # Closed at once also when an image cannot be read: the message must not meet a living progress bar.
+    with path.open("x", encoding="utf-8") as journal, closing(answered), closing(progress):
         for record, (size, answer) in zip(records, progress, strict=True):
             entry = {
                 "image_size": size,
@@ -150,13 +171,20 @@ def _ask(
 
 
 def answer_all(
-    answerer: Answerer, root: Path, records: Sequence[Record], batch_size: int, max_new_tokens: int
-) -> Iterator[tuple[tuple[int, int], Answer]]:
+    answerer: Answerer,
+    root: Path,
+    batches: Sequence[Sequence[Record]],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+) -> Generator[tuple[tuple[int, int], Answer], None, None]:
     """Yield image size and answer of each record, in order; images of the next batch load meanwhile."""
-    batches = [records[start : start + batch_size] for start in range(0, len(records), batch_size)]
 
     def open_batch(batch: Sequence[Record]) -> list[tuple[Image.Image, ...]]:
-        return [_open_images(root, record) for record in batch]
+        # Questions about one image stand in a row; a large scene is decoded and held once for all of them.
+        names = dict.fromkeys(name for record in batch for name in record.images)
+        opened = {name: open_image(resolve_image(root, name)) for name in names}
+        return [tuple(opened[name] for name in record.images) for record in batch]
 
     with ThreadPoolExecutor(max_workers=1) as loader:
         coming = loader.submit(open_batch, batches[0])
@@ -164,13 +192,16 @@ def answer_all(
             pictures = coming.result()
             if number + 1 < len(batches):
                 coming = loader.submit(open_batch, batches[number + 1])
-            requests = [_request(record, images) for record, images in zip(batch, pictures, strict=True)]
+            requests = [
+                _request(record, images, answerer.box_codec)
+                for record, images in zip(batch, pictures, strict=True)
+            ]
             answers = answerer.answer_batch(requests, batch_size=batch_size, max_new_tokens=max_new_tokens)
             for images, answer in zip(pictures, answers, strict=True):
                 yield images[0].size, answer
 
 
-def _request(record: Record, images: Sequence[Image.Image]) -> Request:
+def _request(record: Record, images: Sequence[Image.Image], codec: BoxCodec) -> Request:
     """The question as a user would put it.
 
     The task is named only where the router would read the prompt otherwise: a score must not hang on that,
@@ -181,39 +212,54 @@ def _request(record: Record, images: Sequence[Image.Image]) -> Request:
     labels = None
     if record.task.answer_kind == "mask" and isinstance(record.targets, dict):
         labels = record.targets["labels"][1:]
-    return Request(images=images, prompt=prompt, task=None if understood else record.task, labels=labels)
-
-
-def _open_images(root: Path, record: Record) -> tuple[Image.Image, ...]:
-    return tuple(open_image(resolve_image(root, image)) for image in record.images)
+    return Request(
+        images=images,
+        prompt=box_respelled(record, codec),
+        task=None if understood else record.task,
+        labels=labels,
+    )
 
 
 def _read_journals(folder: Path) -> dict[str, Entry]:
     """All answers written down so far; a line cut off by a kill is passed over, its question asked again."""
     found: dict[str, Entry] = {}
     for path in sorted(folder.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            if line.endswith("\n"):
-                record_id, entry = json.loads(line)
+        with path.open(encoding="utf-8", errors="replace") as journal:  # a kill may also halve a character
+            for number, line in enumerate(journal, 1):
+                if not line.endswith("\n"):
+                    continue
+                try:
+                    record_id, entry = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(
+                        f"{path}:{number}: this journal of an interrupted run is damaged ({error}); remove "
+                        "it to ask its questions again"
+                    ) from error
                 found[record_id] = entry
     return found
 
 
-def _wait_for(folder: Path, ids: Sequence[str]) -> Mapping[str, Entry]:
-    """The answers to all questions, once the other processes have written theirs.
-
-    Should one of them fail, its launcher ends this process too.
-    """
+def _collect(folder: Path, ids: Sequence[str]) -> Mapping[str, Entry]:
+    """The answers to all questions, once all processes have written theirs."""
+    deadline = time.monotonic() + _FILES_APPEAR_WITHIN
     while True:
         found = _read_journals(folder)
-        if all(record_id in found for record_id in ids):
+        missing = [record_id for record_id in ids if record_id not in found]
+        if not missing:
             return found
-        time.sleep(0.5)
+        if time.monotonic() > deadline:
+            raise ValueError(
+                f"{len(missing)} answers of other processes are not in {folder}; "
+                "--out must be a folder that all processes share"
+            )
+        time.sleep(1)
 
 
-def _fingerprint(shared: Mapping[str, Any], records: Sequence[Record]) -> str:
+def _fingerprint(shared: Mapping[str, Any], root: Path, records: Sequence[Record]) -> str:
     """Tells runs apart whose answers must not be mixed."""
-    digest = hashlib.sha256(json.dumps(shared, sort_keys=True, default=str).encode())
+    settings = [__version__, str(root.resolve()), shared]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for record in records:
-        digest.update(json.dumps([record.id, record.images, record.turns[0].prompt]).encode())
+        labels = record.targets.get("labels") if isinstance(record.targets, dict) else None
+        digest.update(json.dumps([record.id, record.images, record.turns[0].prompt, labels]).encode())
     return digest.hexdigest()[:16]

@@ -29,7 +29,14 @@ if TYPE_CHECKING:  # only named in signatures; importing them would cost torch o
 
 TASK_MODULES = MappingProxyType(
     {
+        Task.SC: "eval.sc",
+        Task.VQA: "eval.vqa",
+        Task.CAP: "eval.cap",
         Task.VG: "eval.vg",
+        Task.REG: "eval.reg",
+        Task.SS: "eval.ss",
+        Task.CC: "eval.cc",
+        Task.CD: "eval.cd",
     }
 )
 
@@ -45,7 +52,7 @@ class Switch:
         help: what it decides.
         strict: its value under ``--protocol strict``, the default.
         paper: its value under ``--protocol paper``: what fits the published numbers best.
-        choices: the values it can take; empty for a yes-or-no switch.
+        choices: the values it can take; empty for a yes-or-no switch. Tasks may share a name and differ here.
     """
 
     name: str
@@ -53,6 +60,10 @@ class Switch:
     strict: Any
     paper: Any
     choices: tuple[str, ...] = ()
+
+    def takes(self, value: Any) -> bool:
+        """Whether it can have this value."""
+        return not self.choices or value in self.choices
 
 
 @dataclass(frozen=True)
@@ -156,12 +167,15 @@ def protocol_of(module: TaskModule, name: str, given: Mapping[str, Any]) -> dict
         given: switches named on the command line.
 
     Raises:
-        ValueError: a given switch does not apply to the task.
+        ValueError: a given switch, or its value, does not apply to the task.
     """
     known = {switch.name: switch for switch in module.SWITCHES}
-    for key in given:
+    for key, value in given.items():
+        option = f"--{key.replace('_', '-')}"
         if key not in known:
             names = ", ".join(f"--{other.replace('_', '-')}" for other in known) or "none"
-            raise ValueError(f"--{key.replace('_', '-')} does not apply to this task; its switches: {names}")
+            raise ValueError(f"{option} does not apply to this task; its switches: {names}")
+        if not known[key].takes(value):
+            raise ValueError(f"{option} {value} does not apply to this task; use {known[key].choices}")
     chosen = {key: getattr(switch, name) for key, switch in known.items()} | dict(given)
     return {"name": name, **chosen}

@@ -1,5 +1,5 @@
-"""Metrics: pure functions over arrays and strings, one small module each, numpy only.
+"""Metrics: pure functions over arrays and strings, one small module each.
 
-Nothing here knows about models, files or tasks, so each function can be checked against an independent
-reference.
+They need numpy and, where a module says so, the field's own scorer (pycocoevalcap, pycocotools). Nothing here
+knows about models, files or tasks, so each function can be checked against an independent reference.
 """

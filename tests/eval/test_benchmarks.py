@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval import benchmarks, vg
+from eval import benchmarks, ss, vg
 from rsunivlm.tasks import Task
 
 
@@ -73,7 +73,7 @@ def test_bad_record_files_are_refused(tiny, change, message):
 @pytest.mark.parametrize(
     ("name", "data", "split", "message"),
     [
-        ("nope", None, None, "unknown benchmark 'nope'; known: mini, dior_rsvg, records"),
+        ("nope", None, None, r"unknown benchmark 'nope'; known: mini, .*dior_rsvg, .*records"),
         (None, ".", None, "--data needs --benchmark"),
         ("dior_rsvg", None, None, "--data DIR is missing.*Annotations"),
         ("dior_rsvg", "missing", None, "no such data folder: .*missing"),
@@ -140,3 +140,67 @@ def test_real_sample_is_read_unchanged(rs_sample):
     questions = load("dior_rsvg", rs_sample("vhr10_rsvg"))
     assert (len(questions.records), len(questions.fit_records)) == (187, 967)
     assert len({record.images for record in questions.records}) <= 82
+
+
+def masks_of(name, data, cache=None):
+    return benchmarks.load(name, Task.SS, ss, data, None, cache)
+
+
+@pytest.fixture
+def own_masks(tmp_path):
+    """Two test images with roads in the layout of a user's own masks, without ``classes.json``."""
+    root = tmp_path / "own"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        Image.new("RGB", (40, 30)).save(root / f"images/{name}.jpg")
+        values = np.zeros((30, 40), np.uint8)
+        values[5:9] = 255
+        Image.fromarray(values).save(root / f"masks/{name}.png")
+    (root / "test.txt").write_text("a\nb\n")
+    return root
+
+
+def test_own_masks_take_their_classes_from_the_row_or_from_the_folder(own_masks):
+    questions = masks_of("epfl_road", own_masks)
+    assert [record.targets["value"] for record in questions.records] == [255, 255]
+    assert questions.records[0].turns[0].prompt == "[SEG] Can you segment the road in this image?"
+    with pytest.raises(ValueError, match=r"classes.json does not exist"):
+        masks_of("index_masks", own_masks)
+    (own_masks / "classes.json").write_text('{"0": "background", "255": "small river"}')
+    assert masks_of("index_masks", own_masks).records[0].targets["labels"] == ["others", "small river"]
+
+
+def test_masks_that_do_not_fit_their_images_are_refused(scenes):
+    records = scenes / "ss.jsonl"
+    assert len(masks_of(str(records), None).records) == 20
+    Image.new("L", (90, 61)).save(scenes / "mask3.png")
+    with pytest.raises(
+        ValueError, match=r"record ss-3-building: image 3.png is \[90, 60\].*mask3.png \[90, 61\]"
+    ):
+        masks_of(str(records), None)
+    (scenes / "mask3.png").unlink()
+    with pytest.raises(ValueError, match=r"record ss-3-building: mask mask3\.png.*missing"):
+        masks_of(str(records), None)
+
+
+def test_crops_go_to_the_cache_and_are_found_there(tmp_path):
+    root = tmp_path / "Vaihingen"
+    values = np.zeros((40, 600, 3), np.uint8)
+    values[:, 300:] = (0, 0, 255)
+    for folder, pixels in (("top", np.zeros_like(values)), ("gts", values)):
+        (root / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(root / folder / "top_mosaic_09cm_area2.tif")
+    with pytest.raises(ValueError, match="vaihingen is cut into crops; name a folder"):
+        masks_of("vaihingen", root)
+    questions = masks_of("vaihingen", root, tmp_path / "cache")
+    assert questions.root.parent == tmp_path / "cache"
+    assert questions.root.name.startswith("vaihingen-")
+    assert len(questions.records) == 2 * 6  # two crops of 512 pixels, six classes
+    truth = ss.truth(questions.records[1], questions.root)
+    assert (questions.records[1].targets["labels"][1], truth["mask"]["size"]) == ("building", [40, 512])
+    crop = questions.root / questions.records[0].images[0]
+    made = crop.stat().st_mtime_ns
+    assert masks_of("vaihingen", root, tmp_path / "cache") == questions
+    assert crop.stat().st_mtime_ns == made
+    assert not any("crops" in path.name for path in root.rglob("*"))

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.metrics import masks
 from eval.preview import (
     ANSWER_COLOUR,
     ANSWER_LINE,
     COLUMNS,
     MARGIN,
+    PAIR_GAP,
     TILE,
+    TINT,
     TITLE_HEIGHT,
     TRUTH_COLOUR,
     TRUTH_LINE,
@@ -60,6 +63,36 @@ def test_truth_and_answer_both_show_where_they_coincide(grey):
     sample = pixels[TITLE_HEIGHT : TITLE_HEIGHT + TILE // 2, MARGIN : MARGIN + TILE]
     assert where(sample, TRUTH_COLOUR) == around(box, TRUTH_LINE)
     assert where(sample, ANSWER_COLOUR) == around(box, ANSWER_LINE)
+
+
+def test_masks_are_a_green_outline_and_a_red_tint(grey):
+    truth, answer = np.zeros((2, 80, 160), bool)
+    truth[20:60, 10:70], answer[30:50, 40:120] = True, True
+    tile = Tile(grey, [], [], "worst", "it", truth_mask=masks.encode(truth), answer_mask=masks.encode(answer))
+    pixels = np.array(draw_grid([tile], "ss"))[
+        TITLE_HEIGHT : TITLE_HEIGHT + TILE // 2, MARGIN : MARGIN + TILE
+    ]
+    red = np.round(90 + TINT * (np.array(ANSWER_COLOUR) - 90)).astype(np.uint8)
+    assert where(pixels, TRUTH_COLOUR) == (20, 40, 139, 119)
+    assert (pixels[42:118, 22:78] == 90).all()  # inside the outline the picture stays as it is
+    assert where(pixels, red) == (80, 60, 239, 99)
+    unread = Tile(grey, [], [], "worst", "it", truth_mask=masks.encode(truth))
+    pixels = np.array(draw_grid([unread], "ss"))[TITLE_HEIGHT:, MARGIN : MARGIN + TILE]
+    assert not (pixels == red).all(axis=-1).any()
+
+
+def test_pairs_stand_side_by_side(grey, tmp_path):
+    Image.new("RGB", (160, 80), (200, 10, 10)).save(tmp_path / "before.png")
+    full = masks.constant((80, 160), True)
+    tile = Tile(grey, [], [], "best", "it", before=tmp_path / "before.png", truth_mask=full)
+    pixels = np.array(draw_grid([tile] * 3, "cd"))
+    left, right = MARGIN, MARGIN + TILE + PAIR_GAP
+    sample = pixels[TITLE_HEIGHT : TITLE_HEIGHT + TILE // 2]
+    assert (sample[:, left : left + TILE] == (200, 10, 10)).all()
+    assert where(sample[:, right : right + TILE], TRUTH_COLOUR) == (0, 0, TILE - 1, TILE // 2 - 1)
+    assert pixels.shape[1] == MARGIN + 2 * (2 * TILE + PAIR_GAP + MARGIN)  # two pairs a row
+    one = draw_grid([tile], "cd")
+    assert pixels.shape[0] - TITLE_HEIGHT == 2 * (one.height - TITLE_HEIGHT)
 
 
 def test_grid_grows_by_rows_and_captions_are_written_below(grey):

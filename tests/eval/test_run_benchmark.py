@@ -38,8 +38,13 @@ def test_end_to_end(run, tiny, oracle, tmp_path):
     last = json.loads(lines[-1])
     assert (last["task"], last["benchmark"], last["n"], last["unparsable"]) == ("vg", "vg", 14, 0)
     assert last["acc@0.5"] == [1.0, 1.0, 1.0]
-    assert any("model" in line and "100.0 [100.0, 100.0]" in line for line in lines[:-1])
-    assert sorted(path.name for path in out.iterdir()) == ["predictions.jsonl", "preview.png", "results.json"]
+    assert any("acc@0.5" in line and "100.0 [100.0, 100.0]" in line for line in lines[:-1])
+    assert sorted(path.name for path in out.iterdir()) == [
+        "predictions.jsonl",
+        "preview.png",
+        "report.html",
+        "results.json",
+    ]
     assert oracle.batches == [4, 4, 4, 2]
 
     rows = read_predictions(out / "predictions.jsonl")
@@ -60,7 +65,7 @@ def test_output_does_not_depend_on_batch_size_and_limit_is_a_seeded_draw(run, ti
     base = ("--task", "vg", "--benchmark", tiny)
     for name, batch_size in (("a", 1), ("b", 5)):
         assert run(oracle, *base, "--out", tmp_path / name, "--batch-size", batch_size)[0] == 0
-    for file in ("predictions.jsonl", "results.json", "preview.png"):
+    for file in ("predictions.jsonl", "results.json", "report.html", "preview.png"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
     drawn = {}
@@ -94,6 +99,13 @@ def test_task_is_named_only_where_the_router_would_err(run, tiny, oracle, tmp_pa
         (["--task", "vg", "--limit", "0"], "error: --limit must be at least 1"),
         (["--task", "vg", "--iou", "giou"], "error: argument --iou: invalid choice: 'giou'"),
         (["--task", "vg", "--benchmark", "dior_rsvg"], "error: --data DIR is missing"),
+        (["--task", "vg", "--tile", "64"], "error: --tile is for masks (ss, cd), not for task vg"),
+        (["--task", "ss", "--cot"], "error: --cot is for change detection (cd), not for task ss"),
+        (["--task", "ss", "--overlap", "64"], "error: --overlap needs --tile"),
+        (
+            ["--task", "ss", "--tile", "64", "--overlap", "64"],
+            "error: --tile must be at least 1 and --overlap",
+        ),
     ],
 )
 def test_bad_arguments(run, oracle, tmp_path, monkeypatch, argv, message):
@@ -104,6 +116,32 @@ def test_bad_arguments(run, oracle, tmp_path, monkeypatch, argv, message):
     assert err.startswith(message)
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_masks_end_to_end_in_tiles(run, scenes, mask_oracle, tmp_path):
+    base = ("--task", "ss", "--benchmark", scenes / "ss.jsonl", "--tile", 8, "--overlap", 2)
+    code, lines, _ = run(mask_oracle(), *base, "--out", tmp_path / "o", "--protocol", "paper")
+    assert code == 0
+    last = json.loads(lines[-1])
+    assert (last["n"], last["unparsable"], last["mIoU"]) == (20, 0, [1.0, 1.0, 1.0])
+    assert last["yardsticks"]["codec_ceiling"] == 1 > last["yardsticks"]["whole_image_ceiling"]
+    results = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert results["model"]["tiling"] == {"tile": 8, "overlap": 2}
+    assert results["protocol"]["composition"] == "fixed_order"
+
+
+def test_all_tasks_in_one_report(run, fake_predictor, no_java, tmp_path):
+    predictor = fake_predictor(lambda prompt: "yes")
+    code, lines, _ = run(predictor, "--task", "all", "--limit", 2, "--out", tmp_path / "o")
+    assert code == 0
+    last = json.loads(lines[-1])
+    tasks = [line["task"] for line in last["tasks"]]
+    assert tasks == ["sc", "vqa", "cap", "vg", "reg", "ss", "cc", "cd"]
+    report = (tmp_path / "o" / "report.html").read_text()
+    assert all(f'<h1 id="{task}">' in report for task in tasks)
+    assert report.count("data:image/jpeg;base64,") >= len(tasks)
+    assert all((tmp_path / "o" / task / "report.html").is_file() for task in tasks)
+    assert not list((tmp_path / "o").rglob(".*"))
 
 
 def test_bad_images_stop_the_run_and_leave_nothing(run, tiny, oracle, tmp_path):

@@ -1,0 +1,54 @@
+"""Checkpoints of this project, as `eval` asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.models.identity import config_hash, weights_checksum
+
+if TYPE_CHECKING:  # importing them costs torch
+    import torch
+
+    from rsunivlm import RSUniVLM
+    from rsunivlm.inference.answer import Answer, Request
+
+
+class CheckpointAnswerer:
+    """A checkpoint of this project."""
+
+    def __init__(self, model_id: str, predictor: RSUniVLM) -> None:
+        self.box_codec, self.mask_codec = predictor.box_codec, predictor.mask_codec
+        self._id, self._predictor = model_id, predictor
+
+    def answer_batch(
+        self, requests: Sequence[Request], *, batch_size: int, max_new_tokens: int
+    ) -> list[Answer]:
+        """See `rsunivlm.inference.predictor.RSUniVLM.answer_batch`."""
+        return self._predictor.answer_batch(requests, batch_size=batch_size, max_new_tokens=max_new_tokens)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, hash of the configuration and checksum of the weights."""
+        model = self._predictor.model
+        return {
+            "id": self._id,
+            "config_sha256": config_hash(model.config),
+            "weights": weights_checksum(model),
+        }
+
+
+def load_checkpoint(
+    model: str | None, device: torch.device | None, dtype: torch.dtype | None
+) -> CheckpointAnswerer:
+    """A checkpoint folder or hub id, or the bundled checkpoint.
+
+    Raises:
+        ValueError: It cannot be loaded; the message says why.
+    """
+    from rsunivlm import RSUniVLM
+    from rsunivlm.inference.loading import bundled_checkpoint
+
+    checkpoint = model or bundled_checkpoint()
+    predictor = RSUniVLM.from_pretrained(checkpoint, device=device, dtype=dtype)
+    return CheckpointAnswerer(Path(checkpoint).name if model is None else model, predictor)
