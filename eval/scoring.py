@@ -53,11 +53,11 @@ def score(
     names = list(rows[0].yardsticks)
     answers = [[row.parsed for row in rows], *([row.yardsticks[name] for row in rows] for name in names)]
     bootstrap = ClusterBootstrap([row.images for row in rows], resamples=resamples, seed=seed)
-    points, draws = [], []
-    for given in answers:
-        columns_NS = measure.columns(given)
-        points.append(measure.finish(columns_NS.sum(axis=0, keepdims=True)))
-        draws.append(measure.finish(bootstrap.sums(columns_NS)))
+    columns = [measure.columns(given) for given in answers]
+    points = [measure.finish(columns_NS.sum(axis=0, keepdims=True)) for columns_NS in columns]
+    # One pass over the draws for all answers: making them costs more than using them.
+    sums = np.split(bootstrap.sums(np.concatenate(columns, axis=1)), len(answers), axis=1)
+    draws = [measure.finish(sums_RS) for sums_RS in sums]
     one_cluster = bootstrap.num_clusters < 2  # says nothing about the spread between images
     cells = [
         _cells(measure.names, point, None if one_cluster else draw)
