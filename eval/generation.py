@@ -54,18 +54,19 @@ class Answered(NamedTuple):
     Attributes:
         predictions: in the order of the benchmark.
         yardsticks: fitted on all questions, so that a limited run has the same ones.
-        journals: folder of the journals; to be removed once the predictions are written elsewhere.
+        journals: folder of the journals; `forget` it once the predictions are written elsewhere.
     """
 
     predictions: list[Prediction]
     yardsticks: Yardsticks
     journals: Path
 
-    def forget(self) -> None:
-        """Remove the journals; those of other runs into the same folder stay, they may be unfinished."""
-        shutil.rmtree(self.journals, ignore_errors=True)
-        if not any(self.journals.parent.iterdir()):
-            self.journals.parent.rmdir()
+
+def forget(journals: Path) -> None:
+    """Remove the journals of a run; those of other runs beside them stay, as these may be unfinished."""
+    shutil.rmtree(journals, ignore_errors=True)
+    if not any(journals.parent.iterdir()):
+        journals.parent.rmdir()
 
 
 def choose(questions: Questions, limit: int | None, seed: int) -> list[int]:

@@ -27,7 +27,7 @@ class Prediction:
         task: Task name, e.g. ``"vg"``.
         images: Image paths relative to the benchmark's image root; also the cluster of the intervals.
         image_size: Width and height of the (first) image in pixels.
-        prompt: The question, with its task token.
+        prompt: The question, with its task token; a box in it stands on the scale 0..100.
         answer: The model's text, untouched.
         parsed: What the codec read from the answer.
         truth: The ground truth in the same form.

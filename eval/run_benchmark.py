@@ -31,7 +31,7 @@ from typing import Any
 from rich.console import Console
 
 from eval import benchmarks
-from eval.generation import choose, predict
+from eval.generation import choose, forget, predict
 from eval.html_report import TaskReport
 from eval.models import FOREIGN, Dialect, load_answerer
 from eval.models.coordinates import SPACES
@@ -126,14 +126,17 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
         )
         for job in jobs
     ]
-    reports, finished = [], []
-    for report, line in filter(None, done):
-        reports.append(report)
-        finished.append(line)
-    if single or not finished:
-        return finished[0] if finished else None
-    publish_overview(out, reports)
-    return {"task": ALL, "benchmark": finished[0]["benchmark"], "tasks": finished, "out": str(out)}
+    finished = [entry for entry in done if entry is not None]
+    if not finished:
+        return None
+    reports, lines, journals = zip(*finished, strict=True)
+    if not single:
+        publish_overview(out, reports)
+    for folder in journals:  # kept till here, so that a run killed in its last task asks none of the others
+        forget(folder)
+    if single:
+        return lines[0]
+    return {"task": ALL, "benchmark": lines[0]["benchmark"], "tasks": lines, "out": str(out)}
 
 
 def _applicable(module: TaskModule, given: dict[str, Any]) -> dict[str, Any]:
@@ -148,8 +151,8 @@ def _run_task(
     job: tuple[TaskModule, benchmarks.Questions, dict[str, Any]],
     answerer: Answerer,
     out: Path,
-) -> tuple[TaskReport, dict[str, Any]] | None:
-    """Report and last line of one task; None in all processes but the first."""
+) -> tuple[TaskReport, dict[str, Any], Path] | None:
+    """Report, last line and journals of one task; None in all processes but the first."""
     module, questions, protocol = job
     start = time.perf_counter()
     chosen = choose(questions, args.limit, args.seed)
@@ -175,11 +178,10 @@ def _run_task(
     )
     results = results_of(module, predictions, protocol, background)
     report = publish(out, module, predictions, results, questions.root)
-    answered.forget()
 
     console = Console(width=None if sys.stdout.isatty() else 100)  # a pipe has no width of its own
     print_results(console, results, out)
-    return report, {
+    line = {
         "task": questions.task.value,
         "benchmark": questions.benchmark,
         "split": questions.split,
@@ -189,6 +191,7 @@ def _run_task(
         "seconds": round(seconds, 1),
         "out": str(out),
     }
+    return report, line, answered.journals
 
 
 if __name__ == "__main__":

@@ -139,9 +139,15 @@ def load_foreign(
     if dtype is None:
         dtype = torch.bfloat16 if device is not None and device.type == "cuda" else torch.float32
     try:
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
         model, info = transformers.AutoModelForImageTextToText.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from eval import benchmarks, reg, vg
-from eval.generation import predict
+from eval import benchmarks, reg, run_benchmark, vg
+from eval.generation import forget, predict
 from eval.predictions import read_predictions, write_predictions
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.data.records import Record
@@ -59,7 +59,7 @@ def test_an_interrupted_run_asks_only_what_is_missing(ask, interrupted, fake_pre
     again = fake_predictor(interrupted.text_of)
     resumed = ask(again)
     assert [request.prompt[-2:].strip() for request in again.requests] == [str(n) for n in range(6, 14)]
-    resumed.forget()
+    forget(resumed.journals)
     assert not (tmp_path / "journals").exists()
     undisturbed = ask(fake_predictor(interrupted.text_of))
     assert resumed.predictions == undisturbed.predictions
@@ -75,7 +75,7 @@ def test_a_batch_with_a_lost_answer_is_asked_as_a_whole(ask, interrupted, fake_p
     resumed = ask(again)
     assert len(again.requests) == 10
     assert again.batches == [2] * 5
-    resumed.forget()
+    forget(resumed.journals)
     assert resumed.predictions == ask(fake_predictor(interrupted.text_of)).predictions
 
 
@@ -132,7 +132,7 @@ def test_other_settings_have_other_answers(ask, interrupted, fake_predictor, que
     answered = ask(again, asked)
     assert len(again.requests) == len(asked.records)
     assert {row.answer for row in answered.predictions} == {"[1, 2, 30, 40]"}
-    answered.forget()
+    forget(answered.journals)
     [left] = (tmp_path / "journals").iterdir()  # of the interrupted run, which may go on
     assert len(list(left.iterdir())) == 1
 
@@ -240,6 +240,25 @@ def test_killed_and_started_again_equals_undisturbed(workers, run_tiny, oracle):
     run_tiny(oracle, workers.folder / "undisturbed", "--batch-size", 2)
     assert len(oracle.requests) == 14
     assert workers.files("out") == workers.files("undisturbed")
+
+
+def test_a_run_of_all_tasks_that_was_killed_asks_only_the_rest(
+    monkeypatch, fake_predictor, no_java, tmp_path
+):
+    def interrupted(prompt):
+        if prompt.startswith("[CCD]"):
+            raise KeyboardInterrupt
+        return "yes"
+
+    argv = ["--task", "all", "--limit", "2", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(run_benchmark, "load_answerer", lambda *_: fake_predictor(interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark.main(argv)
+    again = fake_predictor(lambda prompt: "yes")
+    monkeypatch.setattr(run_benchmark, "load_answerer", lambda *_: again)
+    assert run_benchmark.main(argv) == 0
+    assert [request.prompt.split()[0] for request in again.requests] == ["[CCD]", "[CCD]", "[SEG]", "[SEG]"]
+    assert not list(tmp_path.rglob(".asking"))
 
 
 @pytest.mark.distributed
