@@ -1,4 +1,4 @@
-"""Samples to a training batch: padded on the right, rows sorted by expert.
+"""Samples to a training batch: rows padded on the right, or one packed row; sorted by expert either way.
 
 Sorted rows make each expert's work one slice, and the slice sizes (`expert_splits`) are counted here, on the
 host, so that the model never waits for the device to learn them.
@@ -39,23 +39,84 @@ class Collator:
         """Collate samples.
 
         Returns:
-            `input_ids`, `attention_mask`, `labels` [B, L]; `pixel_values` [N, 3, H, W]; `expert_ids` [B];
-            `expert_splits`, rows per expert as a tuple of ints.
+            `input_ids`, `attention_mask`, `labels` [B, L]; `loss_positions` [M], those of the flattened batch
+            before a supervised token; `pixel_values` [N, 3, H, W]; `expert_ids` [B]; `expert_splits`, rows
+            per expert as a tuple of ints.
         """
         experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
         order = sorted(range(len(samples)), key=experts.__getitem__)  # stable
         rows = [samples[index] for index in order]
         longest = max(len(row.input_ids) for row in rows)
         length = -(-longest // LENGTH_STEP) * LENGTH_STEP
+        labels_BL = _pad([row.labels for row in rows], length, IGNORED)
         return {
             "input_ids": _pad([row.input_ids for row in rows], length, self.pad_token_id),
             "attention_mask": _pad([torch.ones_like(row.input_ids) for row in rows], length, 0),
-            "labels": _pad([row.labels for row in rows], length, IGNORED),
+            "labels": labels_BL,
+            "loss_positions": _before_supervised(labels_BL),
             "pixel_values": torch.cat([row.pixel_values for row in rows]),
             "expert_ids": torch.tensor([experts[index] for index in order]),
             "expert_splits": tuple(experts.count(expert) for expert in range(self.num_experts)),
         }
 
 
+@dataclass(frozen=True)
+class PackCollator:
+    """Make one packed row of the samples of one or more packs.
+
+    Samples stand one behind the other, sorted by expert, so that each expert's tokens are one slice. The row
+    is filled up to a multiple of `LENGTH_STEP` by a segment of padding, which no loss falls on.
+
+    Attributes:
+        pad_token_id: fills the last segment.
+        num_experts: experts of the model; 1 sends every token through the only one.
+    """
+
+    pad_token_id: int
+    num_experts: int
+
+    def __call__(self, packs: Sequence[Sequence[Sample]]) -> dict[str, Any]:
+        """Collate packs.
+
+        Returns:
+            `input_ids`, `position_ids`, `labels` [1, L]; `loss_positions` [M], those before a supervised
+            token; `segment_lengths` and `expert_splits` (tokens per expert), tuples of ints summing to L;
+            `pixel_values` [N, 3, H, W] in the order of the segments.
+        """
+        samples = [sample for pack in packs for sample in pack]
+        experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
+        order = sorted(range(len(samples)), key=experts.__getitem__)  # stable
+        segments = [samples[index] for index in order]
+        lengths = [len(segment.input_ids) for segment in segments]
+        splits = [0] * self.num_experts
+        for index, length in zip(order, lengths, strict=True):
+            splits[experts[index]] += length
+        ids = [segment.input_ids for segment in segments]
+        labels = [segment.labels for segment in segments]
+        if rest := -sum(lengths) % LENGTH_STEP:
+            ids.append(torch.full((rest,), self.pad_token_id))
+            labels.append(torch.full((rest,), IGNORED))
+            lengths.append(rest)
+            splits[-1] += rest
+        labels_L = torch.cat(labels)
+        return {
+            "input_ids": torch.cat(ids)[None],
+            "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+            "labels": labels_L[None],
+            "loss_positions": _before_supervised(labels_L),
+            "segment_lengths": tuple(lengths),
+            "expert_splits": tuple(splits),
+            "pixel_values": torch.cat([segment.pixel_values for segment in segments]),
+        }
+
+
 def _pad(rows: Sequence[torch.Tensor], length: int, value: int) -> torch.Tensor:
     return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in rows])
+
+
+def _before_supervised(labels: torch.Tensor) -> torch.Tensor:
+    """Positions, in the flattened batch, of the tokens whose next token is supervised.
+
+    A sample's first token never is, so no position looks across the border of a row or of a segment.
+    """
+    return (labels.flatten()[1:] != IGNORED).nonzero().flatten()

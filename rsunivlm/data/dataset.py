@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.order import group_by_length
+from rsunivlm.data.packing import plan_packs
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
@@ -68,11 +69,9 @@ class TrainingSamples(Dataset[Sample]):
         Raises:
             ValueError: a planned record is invalid or longer than ``max_length``; names it and the mend.
         """
-        self.mixture = mixture
-        self.processor = processor
-        epochs = -(-num_samples // len(mixture))
-        self._plan = np.concatenate([mixture.plan(epoch) for epoch in range(epochs)])[:num_samples]
-        lengths = self._check_lengths(max_length)
+        self._loader = SampleLoader(mixture, processor)
+        self._plan = planned(mixture, num_samples)
+        lengths, _ = self._loader.measure(self._plan, max_length)
         if length_window:
             self._plan = self._plan[group_by_length(lengths, global_batch, length_window, mixture.seed)]
 
@@ -86,7 +85,92 @@ class TrainingSamples(Dataset[Sample]):
         Raises:
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
-        dataset_index, record_index = self._plan[position]
+        return self._loader.load(*self._plan[position])
+
+
+class PackedSamples(Dataset[list[Sample]]):
+    """The packs of a run, by position (see `rsunivlm.data.packing`)."""
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        processor: RSUniVLMProcessor,
+        capacity: int,
+        *,
+        epochs: float = 1.0,
+        num_packs: int = 0,
+        multiple: int = 1,
+        max_images: int = 0,
+    ) -> None:
+        """Plan the run and check every record in it.
+
+        Args:
+            mixture: what to train on.
+            processor: of the model to be trained.
+            capacity: most tokens of a pack; a sample may have as many.
+            epochs: length of the run, unless `num_packs` says it.
+            num_packs: length of the run in packs; 0 leaves it to `epochs`.
+            multiple: the length is rounded up to a multiple of this, with packs of the following epoch.
+            max_images: most images of a pack; 0 sets no limit.
+
+        Raises:
+            ValueError: a planned record is invalid or longer than ``capacity``; names it and the mend.
+        """
+        self._loader = SampleLoader(mixture, processor)
+        self._packs: list[np.ndarray] = []
+        wanted = num_packs
+        samples = round(epochs * len(mixture))
+        epoch = 0
+        while not wanted or len(self._packs) < wanted:
+            plan = mixture.plan(epoch)
+            whole = len(plan)
+            if not num_packs and not wanted:
+                plan = plan[: max(0, samples - epoch * whole)]
+            lengths, images = self._loader.measure(plan, capacity)
+            packs = plan_packs(lengths, images, capacity, max_images=max_images, seed=mixture.seed + epoch)
+            self._packs += [plan[pack] for pack in packs]
+            epoch += 1
+            if not wanted and epoch * whole >= samples:
+                wanted = -(-len(self._packs) // multiple) * multiple
+        self._packs = self._packs[:wanted]
+
+    def __len__(self) -> int:
+        """Packs in the run."""
+        return len(self._packs)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in the run."""
+        return sum(map(len, self._packs))
+
+    def __getitem__(self, position: int) -> list[Sample]:
+        """Load the samples of a pack.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
+        return [self._loader.load(*row) for row in self._packs[position]]
+
+
+def planned(mixture: Mixture, num_samples: int) -> np.ndarray:
+    """The first rows of the mixture's plan, epoch after epoch: dataset and record [num_samples, 2]."""
+    epochs = -(-num_samples // len(mixture))
+    return np.concatenate([mixture.plan(epoch) for epoch in range(epochs)])[:num_samples]
+
+
+class SampleLoader:
+    """From a row of the plan to a sample, and its length without loading it."""
+
+    def __init__(self, mixture: Mixture, processor: RSUniVLMProcessor) -> None:
+        self.mixture = mixture
+        self.processor = processor
+
+    def load(self, dataset_index: int, record_index: int) -> Sample:
+        """Load one sample.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
         dataset = self.mixture.datasets[dataset_index]
         record = dataset.records[int(record_index)]
         try:
@@ -101,40 +185,41 @@ class TrainingSamples(Dataset[Sample]):
             expert_id=self.processor.expert_of(record.task),
         )
 
-    def _encode(self, record: Record) -> tuple[list[int], list[int]]:
-        turns = [(turn.prompt, turn.answer) for turn in record.turns]
-        return self.processor.encode_conversation(turns, len(record.images))
+    def measure(self, plan: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and images of planned samples, each record tokenised once.
 
-    def _check_lengths(self, max_length: int) -> np.ndarray:
-        """Refuse over-long records; returns a bound of each planned sample's length."""
+        Args:
+            plan: dataset and record [n, 2].
+            max_length: most tokens a sample may have, images included.
+
+        Returns:
+            Tokens [n] and images [n].
+
+        Raises:
+            ValueError: a record is invalid or longer than ``max_length``; names it and the mend.
+        """
+        distinct, position = np.unique(plan, axis=0, return_inverse=True)
+        measured = np.empty((len(distinct), 2), dtype=np.int64)
         too_long: list[str] = []
-        planned, position = np.unique(self._plan, axis=0, return_inverse=True)
-        bounds = np.empty(len(planned), dtype=np.int64)
-        for row, (dataset_index, record_index) in enumerate(planned):
+        for row, (dataset_index, record_index) in enumerate(distinct):
             dataset = self.mixture.datasets[dataset_index]
             record = dataset.records[int(record_index)]
-            bounds[row] = self._length_bound(record)
-            if bounds[row] <= max_length:
-                continue
             try:
                 length = len(self._encode(record)[0])
             except ValueError as error:
                 raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
             if length > max_length:
                 too_long.append(f"{dataset.name} {record.id} ({length} tokens)")
+            measured[row] = length, len(record.images)
         if too_long:
             named = ", ".join(too_long[:5]) + (", ..." if len(too_long) > 5 else "")
             raise ValueError(
                 f"{len(too_long)} record(s) are longer than max_length={max_length} tokens: {named}; "
                 "shorten or remove them, or raise max_length"
             )
-        return bounds[position.ravel()]
+        lengths, images = measured[position.ravel()].T
+        return lengths, images
 
-    def _length_bound(self, record: Record) -> int:
-        """An upper bound of the sample's length that needs no tokenizer.
-
-        A byte-level tokenizer makes at most one token of a byte; 64 covers a turn's chat markup.
-        """
-        text = sum(len(turn.prompt.encode()) + len(turn.answer.encode()) + 64 for turn in record.turns)
-        per_image = self.processor.num_image_tokens + len(self.processor.image_separator)
-        return text + len(record.images) * per_image
+    def _encode(self, record: Record) -> tuple[list[int], list[int]]:
+        turns = [(turn.prompt, turn.answer) for turn in record.turns]
+        return self.processor.encode_conversation(turns, len(record.images))

@@ -31,7 +31,7 @@ Stage = Literal[1, 2]
 
 _POSITIVE = ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate")
 _NOT_NEGATIVE = (
-    *("seed", "max_steps", "length_window", "workers", "save_every"),
+    *("seed", "max_steps", "max_images", "length_window", "workers", "save_every"),
     *("weight_decay", "warmup_ratio", "max_grad_norm"),
 )
 _KIND_NAMES = {
@@ -76,8 +76,11 @@ class Recipe:
         save_dtype: Type of the published weights.
         gradient_checkpointing: Recompute layers in the backward pass to save memory.
         max_length: Samples with more tokens, images included, are refused before training.
-        length_window: Batches among which samples of like length are brought together, so that less is
-            padded; 0 keeps the order of the plan.
+        packing: Put samples one behind the other into rows of `max_length` tokens; `batch_size` counts such
+            rows. See `rsunivlm.data.packing`.
+        max_images: Most images of a packed row; 0 sets no limit.
+        length_window: Without packing, batches among which samples of like length are brought together, so
+            that less is padded; 0 keeps the order of the plan.
         workers: Processes that load samples, per training process; 0 loads in the training process.
         deepspeed: DeepSpeed configuration (JSON), used when a launcher starts the processes.
         log_every: Steps between two log entries.
@@ -108,6 +111,8 @@ class Recipe:
     gradient_checkpointing: bool = False
     max_length: int = 4096
     length_window: int = 0
+    packing: bool = False
+    max_images: int = 0
     workers: int = 0
     deepspeed: str = ""
     log_every: int = 10

@@ -21,9 +21,10 @@ import torch
 from transformers import ProgressCallback, set_seed
 from transformers.integrations import TensorBoardCallback
 
-from rsunivlm.data.collation import Collator
-from rsunivlm.data.dataset import TrainingSamples
+from rsunivlm.data.collation import Collator, PackCollator
+from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.build import load_model, load_processor
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import freeze_parts, prepare_stage
@@ -53,29 +54,44 @@ def train(recipe: Recipe) -> Path:
     processor = load_processor(recipe)
     processes = int(os.environ.get("WORLD_SIZE", 1))
     global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
-    steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
     # The last step is filled from the plan of the next epoch, so that all steps weigh the same.
-    samples = TrainingSamples(
-        mixture,
-        processor,
-        steps * global_batch,
-        recipe.max_length,
-        global_batch=recipe.batch_size * processes,
-        length_window=recipe.length_window,
-    )
+    samples: TrainingSamples | PackedSamples
+    if recipe.packing:
+        samples = PackedSamples(
+            mixture,
+            processor,
+            recipe.max_length,
+            epochs=recipe.epochs,
+            num_packs=recipe.max_steps * global_batch,
+            multiple=global_batch,
+            max_images=recipe.max_images,
+        )
+    else:
+        steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
+        samples = TrainingSamples(
+            mixture,
+            processor,
+            steps * global_batch,
+            recipe.max_length,
+            global_batch=recipe.batch_size * processes,
+            length_window=recipe.length_window,
+        )
 
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
     model = prepare_stage(load_model(recipe, processor), recipe.stage)
     learning_rates = freeze_parts(model, recipe.learning_rates)
+    if recipe.packing:
+        model.set_attn_implementation({"text_config": SEGMENTS})
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    collator = PackCollator if recipe.packing else Collator
     scratch = output.with_name(f".{output.name}.scratch")
     trainer = RSUniVLMTrainer(
         model=model,
         args=training_arguments(recipe, scratch, distributed="RANK" in os.environ),
-        data_collator=Collator(processor.tokenizer.pad_token_id, model.config.num_experts),
+        data_collator=collator(processor.tokenizer.pad_token_id, model.config.num_experts),
         train_dataset=samples,
         processing_class=processor,
         learning_rates=learning_rates,

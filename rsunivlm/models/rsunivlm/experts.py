@@ -24,15 +24,20 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 class ExpertDispatch:
     """How the rows of a batch go to the experts, worked out once per forward pass.
 
+    A packed row holds samples of several experts: then tokens go to the experts instead of rows.
+
     Attributes:
-        splits: Rows per expert, in the order of the experts; they sum to B.
+        splits: Rows per expert, in the order of the experts; they sum to B. Of a packed row, tokens per
+            expert, summing to L.
         order: Permutation [B] that sorts the rows by expert; None when they are sorted already.
         inverse: The permutation that undoes `order`; None with it.
+        packed: `splits` count the tokens of one packed row.
     """
 
     splits: tuple[int, ...]
     order: Tensor | None = None
     inverse: Tensor | None = None
+    packed: bool = False
 
     @classmethod
     def from_ids(cls, expert_ids: Sequence[int], num_experts: int, device: torch.device) -> ExpertDispatch:
@@ -51,17 +56,20 @@ class ExpertDispatch:
         return cls(splits, order_B, torch.argsort(order_B))
 
     @classmethod
-    def from_splits(cls, splits: Sequence[int], batch_size: int, num_experts: int) -> ExpertDispatch:
-        """Take over split sizes that the collator counted on rows sorted by expert.
+    def from_splits(
+        cls, splits: Sequence[int], size: int, num_experts: int, *, packed: bool = False
+    ) -> ExpertDispatch:
+        """Take over split sizes that the collator counted on rows (or the tokens of a pack) sorted by expert.
 
         Raises:
             ValueError: The splits do not fit the batch or the number of experts.
         """
-        if len(splits) != num_experts or sum(splits) != batch_size:
+        if len(splits) != num_experts or sum(splits) != size:
+            unit = "tokens" if packed else "rows"
             raise ValueError(
-                f"expert_splits {tuple(splits)} do not cover {batch_size} rows, {num_experts} experts"
+                f"expert_splits {tuple(splits)} do not cover {size} {unit}, {num_experts} experts"
             )
-        return cls(tuple(splits))
+        return cls(tuple(splits), packed=packed)
 
 
 class GranularityExperts(nn.Module):
@@ -81,7 +89,12 @@ class GranularityExperts(nn.Module):
         self.act_fn = ACT2FN[config.hidden_act].forward
 
     def forward(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
-        """Apply to each row the expert that the dispatch names; shape [B, L, D] in and out."""
+        """Apply to each row (or token of a pack) its expert; shape [B, L, D] in and out."""
+        if dispatch.packed:
+            return self._dispatched(x_BLD[0], dispatch)[None]
+        return self._dispatched(x_BLD, dispatch)
+
+    def _dispatched(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
         sorted_BLD = x_BLD if dispatch.order is None else x_BLD[dispatch.order]
         # unbind, not indexing: its backward writes the stacked gradient once, with zeros for unused experts.
         gates_up, downs = self.gate_up_proj.unbind(0), self.down_proj.unbind(0)

@@ -24,6 +24,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMS
 from rsunivlm.models.connector import Connector
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig, RSUniVLMTextConfig
 from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
+from rsunivlm.models.rsunivlm.losses import supervised_cross_entropy
+from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.vision import TimmVisionTower
 
 
@@ -179,6 +181,7 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         expert_ids: Tensor | None = None,
         expert_splits: Sequence[int] | None = None,
+        segment_lengths: Sequence[int] | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> RSUniVLMModelOutputWithPast:
@@ -187,7 +190,7 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         Raises:
             ValueError: Neither or both of `input_ids` and `inputs_embeds`; image placeholders and image
                 tokens differ in number; a model with several experts got neither `expert_ids` nor
-                `expert_splits`.
+                `expert_splits`; a packed row meets another attention implementation.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -202,12 +205,18 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
             if input_ids is None:
                 raise ValueError("images go into the places of placeholder ids: give input_ids with them")
             inputs_embeds = _place_images(input_ids, inputs_embeds, image_NSD, self.config.image_token_id)
+        if segment_lengths is not None:
+            if self.config.text_config._attn_implementation != SEGMENTS:
+                raise ValueError(f"a packed row needs the attention implementation {SEGMENTS!r}")
+            # The segments say what a mask would; made for a long row, it would be the largest tensor of all.
+            attention_mask = {"full_attention": None}
+            kwargs["segment_lengths"] = segment_lengths
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
-            expert_dispatch=self._dispatch(expert_ids, expert_splits, inputs_embeds),
+            expert_dispatch=self._dispatch(expert_ids, expert_splits, segment_lengths, inputs_embeds),
             **kwargs,
         )
         return RSUniVLMModelOutputWithPast(
@@ -219,11 +228,19 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         )
 
     def _dispatch(
-        self, expert_ids: Tensor | None, expert_splits: Sequence[int] | None, inputs_embeds: Tensor
+        self,
+        expert_ids: Tensor | None,
+        expert_splits: Sequence[int] | None,
+        segment_lengths: Sequence[int] | None,
+        inputs_embeds: Tensor,
     ) -> ExpertDispatch:
         batch_size, num_experts = inputs_embeds.shape[0], self.config.num_experts
         if num_experts == 1:
             return ExpertDispatch((batch_size,))
+        if segment_lengths is not None:
+            if expert_splits is None:
+                raise ValueError("a packed row needs expert_splits, tokens per expert")
+            return ExpertDispatch.from_splits(expert_splits, inputs_embeds.shape[1], num_experts, packed=True)
         if expert_splits is not None:
             return ExpertDispatch.from_splits(expert_splits, batch_size, num_experts)
         if expert_ids is None:
@@ -273,7 +290,9 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         inputs_embeds: Tensor | None = None,
         expert_ids: Tensor | None = None,
         expert_splits: Sequence[int] | None = None,
+        segment_lengths: Sequence[int] | None = None,
         labels: Tensor | None = None,
+        loss_positions: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
@@ -290,7 +309,11 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             expert_ids: Expert of each row [B]; ignored by a dense model.
             expert_splits: Rows per expert when the rows are sorted by expert already; spares the model
                 reading `expert_ids` from the device.
+            segment_lengths: Tokens of each sample of one packed row (B = 1), in order; needs the attention
+                implementation "segments", `position_ids` that restart, and `expert_splits` in tokens.
             labels: Targets [B, L], -100 where no loss falls.
+            loss_positions: Positions of the flattened batch whose *next* token is supervised [M]. Given with
+                `labels`, only these go through the head, and no logits are returned.
             logits_to_keep: Compute logits for the last so many positions only; 0 for all.
             mm_encoder_outputs: `{"image": get_image_features(...)}` computed before, instead of pixels.
             **kwargs: For the language model and the loss, e.g. `use_cache`, `num_items_in_batch`.
@@ -310,9 +333,18 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             inputs_embeds=inputs_embeds,
             expert_ids=expert_ids,
             expert_splits=expert_splits,
+            segment_lengths=segment_lengths,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
+        if labels is not None and loss_positions is not None:
+            loss = supervised_cross_entropy(
+                self.lm_head,
+                outputs.last_hidden_state.flatten(0, 1)[loss_positions],
+                labels.flatten()[loss_positions + 1],
+                kwargs.get("num_items_in_batch"),
+            )
+            return RSUniVLMCausalLMOutputWithPast(loss=loss, image_hidden_states=outputs.image_hidden_states)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
         loss = None

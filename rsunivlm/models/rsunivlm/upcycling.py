@@ -36,10 +36,13 @@ def upcycle(
         raise ValueError(
             f"upcycling starts from a dense model; this one has {model.config.num_experts} experts"
         )
-    text_config = copy.deepcopy(model.config.text_config)
+    dense_config = model.config.text_config
+    text_config = copy.deepcopy(dense_config)
     text_config.num_experts = num_experts
     model.config.text_config = text_config
-    model.model.language_model.config = text_config
+    for module in model.modules():  # the attention layers read theirs too
+        if getattr(module, "config", None) is dense_config:
+            module.config = text_config
     for module in model.modules():
         if isinstance(module, GranularityExperts):
             for name in ("gate_up_proj", "down_proj"):

@@ -1,0 +1,52 @@
+"""The loss where it matters: only positions with a target go through the head, a chunk at a time.
+
+A conversation about an image has hundreds of positions and a few answer tokens. The head of a language model
+is its largest product (151,936 rows), and its scores in float32 are the largest tensor of a training step.
+Here the head sees the supervised positions only, in chunks whose scores are computed again in the backward
+pass instead of being kept.
+
+Shapes: M supervised positions, D hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+# Positions scored at once: 2048 x 151,936 scores in float32 are 1.2 GB.
+CHUNK = 2048
+
+
+def supervised_cross_entropy(
+    head: nn.Module, hidden_MD: Tensor, targets_M: Tensor, num_items: Tensor | int | None, chunk: int = CHUNK
+) -> Tensor:
+    """Cross-entropy of the next tokens, in float32.
+
+    Args:
+        head: Hidden states to scores.
+        hidden_MD: Hidden states at the positions *before* the targets.
+        targets_M: Token ids.
+        num_items: The sum is divided by it: supervised tokens of the global batch. None takes the mean.
+        chunk: Positions scored at once.
+
+    Returns:
+        The loss, a scalar.
+    """
+    keep = len(targets_M) <= chunk  # one chunk is not worth computing twice
+
+    def scored(hidden_mD: Tensor, targets_m: Tensor) -> Tensor:
+        return F.cross_entropy(head(hidden_mD).float(), targets_m, reduction="sum")
+
+    total = hidden_MD.new_zeros((), dtype=torch.float32)
+    for hidden_mD, targets_m in zip(hidden_MD.split(chunk), targets_M.split(chunk), strict=True):
+        if keep:
+            total = total + scored(hidden_mD, targets_m)
+        else:
+            total = total + checkpoint(scored, hidden_mD, targets_m, use_reentrant=False)
+    if num_items is None:
+        return total / max(1, len(targets_M))
+    if torch.is_tensor(num_items):
+        num_items = num_items.to(total.device)
+    return total / num_items
