@@ -8,6 +8,7 @@ Shapes: B rows, L positions, N images of all rows in order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Collator:
 
         Returns:
             `input_ids`, `attention_mask`, `labels` [B, L]; `loss_positions` [M], those of the flattened batch
-            before a supervised token; `pixel_values` [N, 3, H, W]; `expert_ids` [B]; `expert_splits`, rows
+            before a supervised token; the images, see `_images`; `expert_ids` [B]; `expert_splits`, rows
             per expert as a tuple of ints.
         """
         experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
@@ -54,7 +55,7 @@ class Collator:
             "attention_mask": _pad([torch.ones_like(row.input_ids) for row in rows], length, 0),
             "labels": labels_BL,
             "loss_positions": _before_supervised(labels_BL),
-            "pixel_values": torch.cat([row.pixel_values for row in rows]),
+            **_images(rows),
             "expert_ids": torch.tensor([experts[index] for index in order]),
             "expert_splits": tuple(experts.count(expert) for expert in range(self.num_experts)),
         }
@@ -81,7 +82,7 @@ class PackCollator:
         Returns:
             `input_ids`, `position_ids`, `labels` [1, L]; `loss_positions` [M], those before a supervised
             token; `segment_lengths` and `expert_splits` (tokens per expert), tuples of ints summing to L;
-            `pixel_values` [N, 3, H, W] in the order of the segments.
+            the images in the order of the segments, see `_images`.
         """
         samples = [sample for pack in packs for sample in pack]
         experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
@@ -106,8 +107,34 @@ class PackCollator:
             "loss_positions": _before_supervised(labels_L),
             "segment_lengths": tuple(lengths),
             "expert_splits": tuple(splits),
-            "pixel_values": torch.cat([segment.pixel_values for segment in segments]),
+            **_images(segments),
         }
+
+
+def _images(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+    """`pixel_values` [n, 3, H, W] of the images to encode and `image_features` [m, S, D] of the others.
+
+    Where there are both, `image_order` [N] says for each image of the batch, in order, where it stands among
+    the known ones followed by the encoded ones.
+    """
+    known = [sample.image_features for sample in samples if sample.image_features is not None]
+    pixels = [sample.pixel_values for sample in samples if sample.pixel_values is not None]
+    found = {}
+    if known:
+        found["image_features"] = torch.cat(known)
+    if pixels:
+        found["pixel_values"] = torch.cat(pixels)
+    if known and pixels:
+        num_known = sum(map(len, known))
+        next_known, next_encoded = itertools.count(), itertools.count(num_known)
+        order = []
+        for sample in samples:
+            if sample.image_features is not None:
+                order += [next(next_known) for _ in sample.image_features]
+            elif sample.pixel_values is not None:
+                order += [next(next_encoded) for _ in sample.pixel_values]
+        found["image_order"] = torch.tensor(order)
+    return found
 
 
 def _pad(rows: Sequence[torch.Tensor], length: int, value: int) -> torch.Tensor:

@@ -11,12 +11,14 @@ cutting takes the end of the sequence, which is the answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from rsunivlm.data.features import FeatureFile, ImageKey
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.order import group_by_length
 from rsunivlm.data.packing import plan_packs
@@ -32,14 +34,18 @@ class Sample:
     Attributes:
         input_ids: token ids [L], image placeholders counted out.
         labels: [L], the ids on answers, -100 elsewhere.
-        pixel_values: the record's images [n, 3, H, W] in float32.
+        pixel_values: the record's images [n, 3, H, W] in float32; None where `image_features` are there.
         expert_id: the expert that the whole sequence runs through.
+        image_features: the images' embeddings [n, S, D], when they were computed before.
+        name: dataset and record, for messages.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
-    pixel_values: torch.Tensor
+    pixel_values: torch.Tensor | None
     expert_id: int
+    image_features: torch.Tensor | None = None
+    name: str = ""
 
 
 class TrainingSamples(Dataset[Sample]):
@@ -69,9 +75,9 @@ class TrainingSamples(Dataset[Sample]):
         Raises:
             ValueError: a planned record is invalid or longer than ``max_length``; names it and the mend.
         """
-        self._loader = SampleLoader(mixture, processor)
+        self.loader = SampleLoader(mixture, processor)
         self._plan = planned(mixture, num_samples)
-        lengths, _ = self._loader.measure(self._plan, max_length)
+        lengths, _ = self.loader.measure(self._plan, max_length)
         if length_window:
             self._plan = self._plan[group_by_length(lengths, global_batch, length_window, mixture.seed)]
 
@@ -79,13 +85,18 @@ class TrainingSamples(Dataset[Sample]):
         """Samples in the run."""
         return len(self._plan)
 
+    @property
+    def plan(self) -> np.ndarray:
+        """Dataset and record of every sample in the order of training [n, 2]."""
+        return self._plan
+
     def __getitem__(self, position: int) -> Sample:
         """Load the sample at a position.
 
         Raises:
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
-        return self._loader.load(*self._plan[position])
+        return self.loader.load(*self._plan[position])
 
 
 class PackedSamples(Dataset[list[Sample]]):
@@ -116,7 +127,7 @@ class PackedSamples(Dataset[list[Sample]]):
         Raises:
             ValueError: a planned record is invalid or longer than ``capacity``; names it and the mend.
         """
-        self._loader = SampleLoader(mixture, processor)
+        self.loader = SampleLoader(mixture, processor)
         self._packs: list[np.ndarray] = []
         wanted = num_packs
         samples = round(epochs * len(mixture))
@@ -126,7 +137,7 @@ class PackedSamples(Dataset[list[Sample]]):
             whole = len(plan)
             if not num_packs and not wanted:
                 plan = plan[: max(0, samples - epoch * whole)]
-            lengths, images = self._loader.measure(plan, capacity)
+            lengths, images = self.loader.measure(plan, capacity)
             packs = plan_packs(lengths, images, capacity, max_images=max_images, seed=mixture.seed + epoch)
             self._packs += [plan[pack] for pack in packs]
             epoch += 1
@@ -143,13 +154,18 @@ class PackedSamples(Dataset[list[Sample]]):
         """Samples in the run."""
         return sum(map(len, self._packs))
 
+    @property
+    def plan(self) -> np.ndarray:
+        """Dataset and record of every sample in the order of training [n, 2]."""
+        return np.concatenate(self._packs)
+
     def __getitem__(self, position: int) -> list[Sample]:
         """Load the samples of a pack.
 
         Raises:
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
-        return [self._loader.load(*row) for row in self._packs[position]]
+        return [self.loader.load(*row) for row in self._packs[position]]
 
 
 def planned(mixture: Mixture, num_samples: int) -> np.ndarray:
@@ -164,6 +180,7 @@ class SampleLoader:
     def __init__(self, mixture: Mixture, processor: RSUniVLMProcessor) -> None:
         self.mixture = mixture
         self.processor = processor
+        self.features: FeatureFile | None = None
 
     def load(self, dataset_index: int, record_index: int) -> Sample:
         """Load one sample.
@@ -173,17 +190,33 @@ class SampleLoader:
         """
         dataset = self.mixture.datasets[dataset_index]
         record = dataset.records[int(record_index)]
+        keys = [(str(dataset.images), image) for image in record.images]
+        features = self.features.read(keys) if self.features else None
         try:
-            pictures = [open_image(resolve_image(dataset.images, image)) for image in record.images]
+            pixels = None if features is not None else self._pixels(keys)
             input_ids, labels = self._encode(record)
         except ValueError as error:
             raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
         return Sample(
             input_ids=torch.tensor(input_ids),
             labels=torch.tensor(labels),
-            pixel_values=self.processor.preprocess_images(pictures),
+            pixel_values=pixels,
             expert_id=self.processor.expert_of(record.task),
+            image_features=features,
+            name=f"{dataset.name} {record.id}",
         )
+
+    def images(self, plan: np.ndarray) -> list[ImageKey]:
+        """The distinct images of planned samples, in the order in which training meets them."""
+        found: dict[ImageKey, None] = {}
+        for dataset_index, record_index in plan:
+            dataset = self.mixture.datasets[dataset_index]
+            for image in dataset.records[int(record_index)].images:
+                found[str(dataset.images), image] = None
+        return list(found)
+
+    def _pixels(self, keys: Sequence[ImageKey]) -> torch.Tensor:
+        return self.processor.preprocess_images([open_image(resolve_image(*key)) for key in keys])
 
     def measure(self, plan: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and images of planned samples, each record tokenised once.

@@ -32,7 +32,7 @@ Stage = Literal[1, 2]
 _POSITIVE = ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate")
 _NOT_NEGATIVE = (
     *("seed", "max_steps", "max_images", "length_window", "workers", "save_every"),
-    *("weight_decay", "warmup_ratio", "max_grad_norm"),
+    *("feature_cache_gb", "weight_decay", "warmup_ratio", "max_grad_norm"),
 )
 _KIND_NAMES = {
     dict: "a mapping",
@@ -79,6 +79,10 @@ class Recipe:
         packing: Put samples one behind the other into rows of `max_length` tokens; `batch_size` counts such
             rows. See `rsunivlm.data.packing`.
         max_images: Most images of a packed row; 0 sets no limit.
+        feature_cache: Folder for image embeddings, computed once before training where vision tower and
+            connector are not trained; empty computes them in every step.
+        feature_cache_gb: Largest size of the embeddings' file in gigabytes; images beyond it are computed in
+            every step.
         length_window: Without packing, batches among which samples of like length are brought together, so
             that less is padded; 0 keeps the order of the plan.
         workers: Processes that load samples, per training process; 0 loads in the training process.
@@ -113,6 +117,8 @@ class Recipe:
     length_window: int = 0
     packing: bool = False
     max_images: int = 0
+    feature_cache: str = ""
+    feature_cache_gb: float = 50.0
     workers: int = 0
     deepspeed: str = ""
     log_every: int = 10

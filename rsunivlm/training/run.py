@@ -26,6 +26,7 @@ from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.build import load_model, load_processor
+from rsunivlm.training.features import attach_features
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import freeze_parts, prepare_stage
 from rsunivlm.training.trainer import PublishEvery, RSUniVLMTrainer, training_arguments
@@ -88,9 +89,21 @@ def train(recipe: Recipe) -> Path:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     collator = PackCollator if recipe.packing else Collator
     scratch = output.with_name(f".{output.name}.scratch")
+    arguments = training_arguments(recipe, scratch, distributed="RANK" in os.environ)
+    if recipe.feature_cache:
+        attach_features(
+            model,
+            processor,
+            samples,
+            recipe,
+            device=arguments.device,
+            bf16=arguments.bf16,
+            rank=arguments.process_index,
+            processes=processes,
+        )
     trainer = RSUniVLMTrainer(
         model=model,
-        args=training_arguments(recipe, scratch, distributed="RANK" in os.environ),
+        args=arguments,
         data_collator=collator(processor.tokenizer.pad_token_id, model.config.num_experts),
         train_dataset=samples,
         processing_class=processor,

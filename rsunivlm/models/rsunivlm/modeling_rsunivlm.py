@@ -182,6 +182,8 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         expert_ids: Tensor | None = None,
         expert_splits: Sequence[int] | None = None,
         segment_lengths: Sequence[int] | None = None,
+        image_features: Tensor | None = None,
+        image_order: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
     ) -> RSUniVLMModelOutputWithPast:
@@ -201,6 +203,9 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
                 raise ValueError("give pixel_values or mm_encoder_outputs, not both")
             mm_encoder_outputs = {"image": self.get_image_features(pixel_values)}
         image_NSD = mm_encoder_outputs["image"].pooler_output if mm_encoder_outputs else None
+        if image_features is not None:
+            known_mSD = image_features.to(inputs_embeds.dtype)
+            image_NSD = known_mSD if image_NSD is None else torch.cat([known_mSD, image_NSD])[image_order]
         if image_NSD is not None:
             if input_ids is None:
                 raise ValueError("images go into the places of placeholder ids: give input_ids with them")
@@ -209,11 +214,10 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
             if self.config.text_config._attn_implementation != SEGMENTS:
                 raise ValueError(f"a packed row needs the attention implementation {SEGMENTS!r}")
             # The segments say what a mask would; made for a long row, it would be the largest tensor of all.
-            attention_mask = {"full_attention": None}
             kwargs["segment_lengths"] = segment_lengths
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
+            attention_mask=attention_mask if segment_lengths is None else {"full_attention": None},
             position_ids=position_ids,
             past_key_values=past_key_values,
             expert_dispatch=self._dispatch(expert_ids, expert_splits, segment_lengths, inputs_embeds),
@@ -315,6 +319,9 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             loss_positions: Positions of the flattened batch whose *next* token is supervised [M]. Given with
                 `labels`, only these go through the head, and no logits are returned.
             logits_to_keep: Compute logits for the last so many positions only; 0 for all.
+            image_features: Embeddings [m, S, D] of images computed before, instead of their pixels.
+            image_order: Where some images come as pixels and others as features: for each image of the
+                batch, its place among the features followed by the pixels [N].
             mm_encoder_outputs: `{"image": get_image_features(...)}` computed before, instead of pixels.
             **kwargs: For the language model and the loss, e.g. `use_cache`, `num_items_in_batch`.
 
@@ -347,13 +354,13 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             return RSUniVLMCausalLMOutputWithPast(loss=loss, image_hidden_states=outputs.image_hidden_states)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
-        loss = None
+        plain_loss = None
         if labels is not None:
-            loss = self.loss_function(
+            plain_loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
             )
         return RSUniVLMCausalLMOutputWithPast(
-            loss=loss,
+            loss=plain_loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
