@@ -211,7 +211,7 @@ def run_plain(
 
     def plain(rows: Any) -> dict[str, Any]:
         batch = collate(rows)
-        del batch["loss_positions"]
+        del batch["loss_positions"], batch["info"]
         return batch
 
     times = StepTimes()

@@ -1,4 +1,4 @@
-"""The `rsunivlm` command: ask questions, look at a model's sizes.
+"""The `rsunivlm` command: ask questions, look at a model's sizes, plan the memory of a training run.
 
 Bad input ends with one line that begins with ``error:`` and exit code 2.
 """
@@ -10,8 +10,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsunivlm import __version__
+
+if TYPE_CHECKING:
+    from rsunivlm.models.counts import ParameterCounts, SystemCounts
+    from rsunivlm.training.adaptations import Adaptation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,10 +51,50 @@ def _parser() -> argparse.ArgumentParser:
     ask.set_defaults(run=_ask)
 
     info = commands.add_parser("info", help="print stored, active and trainable parameters of a model")
-    info.add_argument("model", help="checkpoint folder, hub id, or the preset 'rsunivlm' (published size)")
+    _add_model(info)
+    _add_adaptation(info)
     info.add_argument("--json", action="store_true", help="print the counts as JSON")
     info.set_defaults(run=_info)
+
+    plan = commands.add_parser("plan", help="compute the memory of a training run; nothing is allocated")
+    _add_model(plan)
+    plan.add_argument("--gpus", type=int, default=1, help="GPUs of the run (default 1)")
+    plan.add_argument(
+        "--memory", type=float, default=48, help="memory of a GPU in GB of 10^9 bytes (default 48)"
+    )
+    plan.add_argument("--stage", type=int, choices=(1, 2), help="default: both")
+    plan.add_argument("--zero", type=int, help="ZeRO stage; 0 is without DeepSpeed (default: all)")
+    plan.add_argument("--offload", action="store_true", help="optimizer states in host memory")
+    plan.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    plan.add_argument("--pack-length", type=int, default=4096, help="tokens of a packed row (default 4096)")
+    plan.add_argument(
+        "--max-images", type=int, default=0, help="most images of a row (default: as many as fit)"
+    )
+    plan.add_argument("--gradient-checkpointing", action="store_true", help="recompute layers")
+    _add_adaptation(plan)
+    plan.add_argument("--json", action="store_true", help="print the plan as JSON")
+    plan.set_defaults(run=_plan)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default="rsunivlm",
+        help="checkpoint folder, hub id, or the preset 'rsunivlm' (published size, the default)",
+    )
+
+
+def _add_adaptation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--adaptation", help="system that stage 2 trains, e.g. gmoe, lora, moe")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of the system, as in adaptation_options; may be repeated",
+    )
 
 
 def _ask(args: argparse.Namespace) -> int:
@@ -93,13 +138,68 @@ def _info(args: argparse.Namespace) -> int:
     from rsunivlm.models.counts import count_parameters, load_config
 
     quiet_libraries()
-    counts = count_parameters(load_config(args.model))
+    counts: ParameterCounts | SystemCounts
+    printed = ""
+    if args.adaptation is None and not args.option:
+        counts = count_parameters(load_config(args.model))
+    else:
+        from rsunivlm.training.adaptations import count_adaptation
+
+        adaptation = _adaptation(args)
+        counts, printed = count_adaptation(load_config(args.model), adaptation), adaptation.printed
     if args.json:
         print(json.dumps(counts.to_json()))
         return 0
     for name, value in counts.rows():
         print(f"{name:<44}{value:>16,}")
+    if printed:
+        print(f"{'Table 8 prints, trained / run time':<44}{printed:>16}")
     return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from rsunivlm.inference.loading import quiet_libraries
+    from rsunivlm.models.counts import load_config
+    from rsunivlm.training.adaptations import make_adaptation, prepared_on_meta
+    from rsunivlm.training.memory import Setup
+    from rsunivlm.training.plan import plan_stage
+
+    quiet_libraries()
+    if args.memory <= 0:
+        raise ValueError(f"--memory must be above 0, got {args.memory:g}")
+    if args.stage == 1 and (args.adaptation or args.option):
+        raise ValueError("--adaptation and --option are settings of stage 2; leave out --stage 1")
+    setups = [
+        Setup(
+            gpus=args.gpus,
+            zero=zero,
+            offload=args.offload,
+            precision=args.precision,
+            pack_length=args.pack_length,
+            max_images=args.max_images,
+            checkpointing=args.gradient_checkpointing,
+        )
+        for zero in ([args.zero] if args.zero is not None else range(2 if args.offload else 0, 4))
+    ]
+    config = load_config(args.model)
+    systems = {1: make_adaptation("full", {}), 2: _adaptation(args)}
+    plans = [
+        plan_stage(stage, systems[stage].name, prepared_on_meta(config, systems[stage]), setups, args.memory)
+        for stage in ([args.stage] if args.stage else (1, 2))
+    ]
+    if args.json:
+        print(json.dumps([plan.to_json() for plan in plans]))
+    else:
+        print("\n\n".join(plan.table() for plan in plans))
+    return 0
+
+
+def _adaptation(args: argparse.Namespace) -> Adaptation:
+    from rsunivlm.training.adaptations import make_adaptation
+    from rsunivlm.training.recipe import parse_overrides, read_value
+
+    options = {key: read_value(key, text) for key, text in parse_overrides(args.option).items()}
+    return make_adaptation(args.adaptation or "gmoe", options)
 
 
 if __name__ == "__main__":

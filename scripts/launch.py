@@ -29,26 +29,30 @@ FINISHED = {"convert": "conversion.json", "synth": "manifest.json", "tokenizer":
 def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
     """Run one stage; returns the exit code (2 for the user's mistakes)."""
     share_cores()
-    try:
-        if absent := [name for name in ("accelerate", "tensorboard") if find_spec(name) is None]:
-            raise ValueError(f"training needs {' and '.join(absent)}: pip install -e '.[train]'")
-        # Here, not above: these import torch, and the number of threads is read once, at its import.
-        from rsunivlm.training.recipe import load_recipe, parse_overrides
-        from rsunivlm.training.run import train
+    if absent := [name for name in ("accelerate", "tensorboard") if find_spec(name) is None]:
+        return refuse(f"training needs {' and '.join(absent)}: pip install -e '.[train]'")
+    # Here, not above: these import torch, and the number of threads is read once, at its import.
+    from rsunivlm.training.guards import LocalError, StoppedElsewhereError
+    from rsunivlm.training.recipe import load_recipe, parse_overrides
+    from rsunivlm.training.run import train
 
+    try:
         named, overrides = split_arguments(sys.argv[1:] if arguments is None else arguments)
         path = recipe_file(named) if named else default_recipe(stage)
         recipe = load_recipe(path, stage, parse_overrides(overrides))
         for folder, command in recipe.prepare.items():
             prepare(Path(folder), command)
         output = train(recipe)
+    except StoppedElsewhereError:
+        time.sleep(30)  # until the process that knows why has said so; the launcher then ends this one
+        return 2
     except ValueError as error:
+        if RANK and not isinstance(error, LocalError):
+            time.sleep(15)  # the first process meets the same mistake, speaks for all and ends them
         lines = str(error).strip().splitlines()
         # An error from a loader worker arrives as a traceback; its last line is the message.
         from_worker = any(line.startswith("Original Traceback") for line in lines)
-        message = lines[-1].removeprefix("ValueError: ") if from_worker else " ".join(lines)
-        print(f"error: {message}", file=sys.stderr)  # noqa: T201
-        return 2
+        return refuse(lines[-1].removeprefix("ValueError: ") if from_worker else " ".join(lines))
     say(f"stage {stage} is done: {output}")
     return 0
 
@@ -151,6 +155,12 @@ def share_cores() -> None:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
+
+
+def refuse(message: str) -> int:
+    """Print what is wrong; returns the exit code for it."""
+    print(f"error: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    return 2
 
 
 def say(*lines: str, sep: str = " ") -> None:

@@ -73,6 +73,13 @@ def test_ask_about_a_pair(picture: Path, tiny_checkpoint: Path, tmp_path: Path, 
         (["ask", "PICTURE", "[CCD] what changed?"], "looks at 2 image(s)"),
         (["ask", "PICTURE", "x", "--out", "no/folder/a.png"], "folder of --out does not exist"),
         (["info", "nowhere"], "no preset, checkpoint folder or hub id"),
+        (["info", "--adaptation", "loro"], "unknown adaptation 'loro'"),
+        (["info", "--adaptation", "lora", "--option", "r=3"], "adaptation lora has no option 'r'"),
+        (["info", "--adaptation", "lora", "--option", "rank=[3"], "rank: cannot read value '[3'"),
+        (["plan", "--gpus", "0"], "must be above 0"),
+        (["plan", "--memory", "0"], "--memory must be above 0"),
+        (["plan", "--zero", "1", "--offload"], "offloading needs ZeRO 2 or 3"),
+        (["plan", "--stage", "1", "--adaptation", "lora"], "settings of stage 2"),
     ],
 )
 def test_mistakes_end_with_code_2(
@@ -99,6 +106,37 @@ def test_info_gives_the_published_counts(capsys) -> None:
     assert counts["vision_tower"] == 397_747_744
     assert counts["connector"] == 1_836_800
     assert counts["language_model"] == 494_032_768
+
+
+@pytest.mark.full_size
+def test_info_of_an_adaptation_stands_beside_the_printed_counts(capsys) -> None:
+    assert main(["info", "--adaptation", "lora", "--option", "preset=paper"]) == 0
+    rows = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines()[:-1])
+    assert rows["trained"] == "72,222,464"
+    assert rows["held in training"] == "987,007,008"
+    assert main(["info", "--adaptation", "lora", "--option", "preset=paper"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("72M / 987M")
+    assert main(["info", "rsunivlm", "--adaptation", "moe", "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["trained"], counts["active"]) == (792_895_488, 778_184_736)
+
+
+@pytest.mark.full_size
+def test_plan_says_what_fits(capsys) -> None:
+    assert main(["plan", "--gpus", "4", "--memory", "48"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("recommended for 48 GB: ZeRO 2, packing=true max_length=") == 2
+    assert "stage 2 (gmoe): 941,359,104 of 1,521,190,944 parameters trained" in text
+    assert main(["plan", "--gpus", "1", "--memory", "24", "--stage", "2", "--json"]) == 0
+    (plan,) = json.loads(capsys.readouterr().out)
+    assert [row["zero"] for row in plan["rows"]] == [0, 1, 2, 3]
+    for row in plan["rows"]:
+        working = max(row["buffers_gb"] + row["activations_gb"] + row["head_gb"], row["update_gb"])
+        states = row["weights_gb"] + row["gradients_gb"] + row["optimizer_gb"]
+        assert row["total_gb"] == pytest.approx(states + working + row["reserve_gb"], abs=0.03)
+        assert row["fits"] == (row["total_gb"] <= 24)
+    assert plan["recommended"]["offload"]
+    assert plan["recommended"]["total_gb"] <= 0.9 * 24
 
 
 def test_command_is_installed() -> None:

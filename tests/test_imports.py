@@ -85,7 +85,9 @@ def test_imports_point_one_way(path: Path) -> None:
         if module.split(".")[0] in ("rsunivlm", "data_tools", "eval", "scripts") and room in ALLOWED:
             assert room_of(module) in ALLOWED[room] | {room}, f"{relative} ({room}) must not import {module}"
     tops = {module.split(".")[0] for module in imported(path, top_level_only=True)}
-    assert not tops & OPTIONAL, f"{relative} imports an optional package at its top"
+    # Training runs on transformers' Trainer, which is accelerate's; nothing that answers imports it.
+    optional = OPTIONAL - {"accelerate"} if room == "rsunivlm.training" else OPTIONAL
+    assert not tops & optional, f"{relative} imports an optional package at its top"
     if str(relative).startswith(TORCH_FREE):
         assert not tops & HEAVY, f"{relative} must stay free of torch"
 

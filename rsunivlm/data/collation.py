@@ -3,6 +3,9 @@
 Sorted rows make each expert's work one slice, and the slice sizes (`expert_splits`) are counted here, on the
 host, so that the model never waits for the device to learn them.
 
+Beside what the model takes, a batch carries `info`, which tells the training loop whose tokens these are; the
+loop takes it out before the model is called.
+
 Shapes: B rows, L positions, N images of all rows in order.
 """
 
@@ -15,10 +18,40 @@ from typing import Any
 
 import torch
 
-from rsunivlm.data.dataset import Sample
+from rsunivlm.data.dataset import BadImage, Sample
 from rsunivlm.models.rsunivlm.processing_rsunivlm import IGNORED
 
 LENGTH_STEP = 32
+
+
+@dataclass(frozen=True)
+class BatchInfo:
+    """The samples of a batch, in the order of its rows or segments.
+
+    Attributes:
+        names: dataset and record of each sample.
+        tasks: task of each sample.
+        lengths: tokens of each sample.
+        supervised: supervised tokens of each sample, which stand in this order in `loss_positions`.
+        bad: the samples that were left out because an image cannot be read.
+    """
+
+    names: tuple[str, ...]
+    tasks: tuple[str, ...]
+    lengths: tuple[int, ...]
+    supervised: tuple[int, ...]
+    bad: tuple[BadImage, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sample], given: Sequence[Sample]) -> BatchInfo:
+        """Describe the rows that were made of the given samples."""
+        return cls(
+            names=tuple(row.name for row in rows),
+            tasks=tuple(row.task for row in rows),
+            lengths=tuple(len(row.input_ids) for row in rows),
+            supervised=tuple(int((row.labels != IGNORED).sum()) for row in rows),
+            bad=tuple(sample.bad for sample in given if sample.bad is not None),
+        )
 
 
 @dataclass(frozen=True)
@@ -42,11 +75,12 @@ class Collator:
         Returns:
             `input_ids`, `attention_mask`, `labels` [B, L]; `loss_positions` [M], those of the flattened batch
             before a supervised token; the images, see `_images`; `expert_ids` [B]; `expert_splits`, rows
-            per expert as a tuple of ints.
+            per expert as a tuple of ints; `info`, a `BatchInfo`.
         """
-        experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
-        order = sorted(range(len(samples)), key=experts.__getitem__)  # stable
-        rows = [samples[index] for index in order]
+        usable = _usable(samples)
+        experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in usable]
+        order = sorted(range(len(usable)), key=experts.__getitem__)  # stable
+        rows = [usable[index] for index in order]
         longest = max(len(row.input_ids) for row in rows)
         length = -(-longest // LENGTH_STEP) * LENGTH_STEP
         labels_BL = _pad([row.labels for row in rows], length, IGNORED)
@@ -58,6 +92,7 @@ class Collator:
             **_images(rows),
             "expert_ids": torch.tensor([experts[index] for index in order]),
             "expert_splits": tuple(experts.count(expert) for expert in range(self.num_experts)),
+            "info": BatchInfo.of(rows, samples),
         }
 
 
@@ -82,9 +117,10 @@ class PackCollator:
         Returns:
             `input_ids`, `position_ids`, `labels` [1, L]; `loss_positions` [M], those before a supervised
             token; `segment_lengths` and `expert_splits` (tokens per expert), tuples of ints summing to L;
-            the images in the order of the segments, see `_images`.
+            the images in the order of the segments, see `_images`; `info`, a `BatchInfo`.
         """
-        samples = [sample for pack in packs for sample in pack]
+        given = [sample for pack in packs for sample in pack]
+        samples = _usable(given)
         experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
         order = sorted(range(len(samples)), key=experts.__getitem__)  # stable
         segments = [samples[index] for index in order]
@@ -108,7 +144,16 @@ class PackCollator:
             "segment_lengths": tuple(lengths),
             "expert_splits": tuple(splits),
             **_images(segments),
+            "info": BatchInfo.of(segments, given),
         }
+
+
+def _usable(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples without the bad ones; of a batch that has no others, the first, which trains nothing.
+
+    Every process must run every part of the model in every pass, or the others would wait for it.
+    """
+    return [sample for sample in samples if sample.bad is None] or list(samples[:1])
 
 
 def _images(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:

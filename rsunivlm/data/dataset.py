@@ -5,8 +5,9 @@ A run is one long list of positions, epoch after epoch. The record at a position
 on (seed, epoch, mixture) and its position alone: the number of loader workers changes nothing, and a resumed
 run needs only its position.
 
-A bad sample stops the run with its name. It is never replaced by another, and an over-long one is never cut:
-cutting takes the end of the sequence, which is the answer.
+A bad sample stops the run with its name, or, on request, stays in the run as one that trains nothing and
+says why (`Sample.bad`). It is never replaced by another, and an over-long one is never cut: cutting takes the
+end of the sequence, which is the answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from rsunivlm.data.features import FeatureFile, ImageKey
@@ -24,7 +26,24 @@ from rsunivlm.data.order import group_by_length
 from rsunivlm.data.packing import plan_packs
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
-from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+from rsunivlm.models.rsunivlm.processing_rsunivlm import IGNORED, RSUniVLMProcessor
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be read, and the record that wanted it.
+
+    Attributes:
+        dataset: name of the dataset in the mixture.
+        record: the record's id.
+        image: the image's path below its root.
+        reason: what is wrong with it.
+    """
+
+    dataset: str
+    record: str
+    image: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,8 @@ class Sample:
         expert_id: the expert that the whole sequence runs through.
         image_features: the images' embeddings [n, S, D], when they were computed before.
         name: dataset and record, for messages.
+        task: the record's task, for logs.
+        bad: why the sample trains nothing: its labels are all -100 and its images blank.
     """
 
     input_ids: torch.Tensor
@@ -46,6 +67,8 @@ class Sample:
     expert_id: int
     image_features: torch.Tensor | None = None
     name: str = ""
+    task: str = ""
+    bad: BadImage | None = None
 
 
 class TrainingSamples(Dataset[Sample]):
@@ -89,6 +112,10 @@ class TrainingSamples(Dataset[Sample]):
     def plan(self) -> np.ndarray:
         """Dataset and record of every sample in the order of training [n, 2]."""
         return self._plan
+
+    def rows(self, position: int) -> np.ndarray:
+        """Dataset and record of the sample at a position [1, 2]."""
+        return self._plan[position : position + 1]
 
     def __getitem__(self, position: int) -> Sample:
         """Load the sample at a position.
@@ -159,13 +186,17 @@ class PackedSamples(Dataset[list[Sample]]):
         """Dataset and record of every sample in the order of training [n, 2]."""
         return np.concatenate(self._packs)
 
+    def rows(self, position: int) -> np.ndarray:
+        """Dataset and record of every sample of a pack [n, 2]."""
+        return self._packs[position]
+
     def __getitem__(self, position: int) -> list[Sample]:
         """Load the samples of a pack.
 
         Raises:
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
-        return [self.loader.load(*row) for row in self._packs[position]]
+        return [self.loader.load(*row) for row in self.rows(position)]
 
 
 def planned(mixture: Mixture, num_samples: int) -> np.ndarray:
@@ -174,13 +205,29 @@ def planned(mixture: Mixture, num_samples: int) -> np.ndarray:
     return np.concatenate([mixture.plan(epoch) for epoch in range(epochs)])[:num_samples]
 
 
+class _UnreadableError(ValueError):
+    """An image cannot be read."""
+
+    def __init__(self, image: str, reason: str) -> None:
+        super().__init__(reason)
+        self.image = image
+
+
 class SampleLoader:
-    """From a row of the plan to a sample, and its length without loading it."""
+    """From a row of the plan to a sample, and its length without loading it.
+
+    Attributes:
+        features: embeddings of images that were computed before.
+        leave_out: a sample whose image cannot be read becomes one that trains nothing, instead of an error.
+        bad_images: images known to be bad -> reason; they are not tried again.
+    """
 
     def __init__(self, mixture: Mixture, processor: RSUniVLMProcessor) -> None:
         self.mixture = mixture
         self.processor = processor
         self.features: FeatureFile | None = None
+        self.leave_out = False
+        self.bad_images: dict[ImageKey, str] = {}
 
     def load(self, dataset_index: int, record_index: int) -> Sample:
         """Load one sample.
@@ -191,19 +238,30 @@ class SampleLoader:
         dataset = self.mixture.datasets[dataset_index]
         record = dataset.records[int(record_index)]
         keys = [(str(dataset.images), image) for image in record.images]
-        features = self.features.read(keys) if self.features else None
+        name = f"{dataset.name} {record.id}"
+        # What was bad once stays out, also if it was mended since: a resumed run repeats what it has done.
+        known_bad = any(key in self.bad_images for key in keys)
+        features = self.features.read(keys) if self.features and not known_bad else None
+        input_ids, labels = (torch.tensor(ids) for ids in self._encode(record))
+        pixels, bad = None, None
         try:
-            pixels = None if features is not None else self._pixels(keys)
-            input_ids, labels = self._encode(record)
-        except ValueError as error:
-            raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
+            if features is None:
+                pixels = self._pixels(keys)
+        except _UnreadableError as error:
+            if not self.leave_out:
+                raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
+            bad = BadImage(dataset.name, record.id, error.image, str(error))
+            labels = torch.full_like(labels, IGNORED)
+            pixels = self.processor.preprocess_images([Image.new("RGB", (1, 1))] * len(keys))
         return Sample(
-            input_ids=torch.tensor(input_ids),
-            labels=torch.tensor(labels),
+            input_ids=input_ids,
+            labels=labels,
             pixel_values=pixels,
-            expert_id=self.processor.expert_of(record.task),
+            expert_id=self.processor.expert_of(record.task, name),
             image_features=features,
-            name=f"{dataset.name} {record.id}",
+            name=name,
+            task=record.task.value,
+            bad=bad,
         )
 
     def images(self, plan: np.ndarray) -> list[ImageKey]:
@@ -216,7 +274,15 @@ class SampleLoader:
         return list(found)
 
     def _pixels(self, keys: Sequence[ImageKey]) -> torch.Tensor:
-        return self.processor.preprocess_images([open_image(resolve_image(*key)) for key in keys])
+        pictures = []
+        for key in keys:
+            if key in self.bad_images:
+                raise _UnreadableError(key[1], self.bad_images[key])
+            try:
+                pictures.append(open_image(resolve_image(*key)))
+            except ValueError as error:
+                raise _UnreadableError(key[1], str(error)) from error
+        return self.processor.preprocess_images(pictures)
 
     def measure(self, plan: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens and images of planned samples, each record tokenised once.

@@ -98,5 +98,8 @@ class FeatureFile:
 
 def _stamp(key: ImageKey) -> list[object]:
     """What tells an image from a changed one of the same name."""
-    status = Path(*key).stat()
+    path = Path(*key)
+    if not path.is_file():
+        return [*key, None, None]  # said when it is opened
+    status = path.stat()
     return [*key, status.st_size, status.st_mtime_ns]

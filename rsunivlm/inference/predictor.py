@@ -155,7 +155,7 @@ class RSUniVLM:
         prompt = with_token(request.prompt.replace(IMAGE_MARK, "").strip(), chosen.task)
         ids, _ = self.processor.encode_conversation([(prompt, None)], len(request.images))
         pictures = tuple(open_image(image) for image in request.images)
-        return _Prepared(index, request, chosen, self.processor.expert_of(chosen.task), pictures, ids)
+        return _Prepared(index, request, chosen, self.processor.expert_of(chosen.task, prompt), pictures, ids)
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[_Prepared], max_new_tokens: int) -> list[tuple[str, bool]]:

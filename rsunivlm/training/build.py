@@ -66,6 +66,7 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
         num_image_tokens=config.num_image_tokens,
         image_separator=config.image_separator,
         task_granularity=config.task_granularity,
+        random_experts_seed=config.random_experts_seed,
     )
 
 

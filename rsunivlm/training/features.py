@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from accelerate.utils import gather_object
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -38,11 +39,11 @@ def attach_features(
 ) -> None:
     """Compute the embeddings of a run's images, or find them, and let the samples use them.
 
-    All processes call it.
+    All processes call it. Images that cannot be read are noted in the loader where it may leave samples out.
 
     Raises:
         ValueError: Tower or connector are trained, so that embeddings would change; or an image cannot be
-            read.
+            read and must not be left out.
     """
     core = model.model
     parts = (core.vision_tower, core.multi_modal_projector)
@@ -60,31 +61,48 @@ def attach_features(
         file.create()
     _wait(processes)
     mine = file.missing()[rank::processes]
+    _wait(processes)  # nobody writes before everybody has read what is missing
     pictures = DataLoader(
-        _Pictures(mine, processor), BATCH_SIZE, num_workers=recipe.workers, collate_fn=torch.cat
+        _Pictures(mine, processor, samples.loader.leave_out),
+        BATCH_SIZE,
+        num_workers=recipe.workers,
+        collate_fn=list,
     )
+    bad: list[tuple[ImageKey, str]] = []
     model.to(device).eval()
     progress = tqdm(pictures, "image features", disable=rank != 0, unit_scale=BATCH_SIZE, unit=" images")
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for number, pixels_NCHW in enumerate(progress):
-            embeddings_NSD = core.get_image_features(pixels_NCHW.to(device)).pooler_output
-            file.write(mine[number * BATCH_SIZE : (number + 1) * BATCH_SIZE], embeddings_NSD)
-    _wait(processes)
+        for number, found in enumerate(progress):
+            keyed = list(zip(mine[number * BATCH_SIZE :], found, strict=False))
+            bad += [(key, reason) for key, reason in keyed if isinstance(reason, str)]
+            good = {key: pixels for key, pixels in keyed if isinstance(pixels, torch.Tensor)}
+            if good:
+                pixels_NCHW = torch.cat(list(good.values())).to(device)
+                file.write(list(good), core.get_image_features(pixels_NCHW).pooler_output)
+    # Also the wait until every process has written its share.
+    samples.loader.bad_images |= dict(gather_object(bad))
     samples.loader.features = file
 
 
-class _Pictures(Dataset[torch.Tensor]):
-    """Pixels [1, 3, H, W] of each image."""
+class _Pictures(Dataset[torch.Tensor | str]):
+    """Pixels [1, 3, H, W] of each image, or what is wrong with it."""
 
-    def __init__(self, keys: Sequence[ImageKey], processor: RSUniVLMProcessor) -> None:
+    def __init__(self, keys: Sequence[ImageKey], processor: RSUniVLMProcessor, leave_out: bool) -> None:
         self.keys = keys
         self.processor = processor
+        self.leave_out = leave_out
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.processor.preprocess_images([open_image(resolve_image(*self.keys[index]))])
+    def __getitem__(self, index: int) -> torch.Tensor | str:
+        try:
+            picture = open_image(resolve_image(*self.keys[index]))
+        except ValueError as error:
+            if not self.leave_out:
+                raise
+            return str(error)
+        return self.processor.preprocess_images([picture])
 
 
 def _wait(processes: int) -> None:

@@ -29,10 +29,14 @@ from rsunivlm.data.mixtures import expand_variables
 
 Stage = Literal[1, 2]
 
-_POSITIVE = ("epochs", "batch_size", "gradient_accumulation", "max_length", "log_every", "learning_rate")
+_POSITIVE = (
+    *("epochs", "batch_size", "gradient_accumulation", "max_length", "learning_rate"),
+    *("log_every", "keep_checkpoints"),
+)
 _NOT_NEGATIVE = (
     *("seed", "max_steps", "max_images", "length_window", "workers", "save_every"),
     *("feature_cache_gb", "weight_decay", "warmup_ratio", "max_grad_norm"),
+    *("checkpoint_every", "max_bad_images"),
 )
 _KIND_NAMES = {
     dict: "a mapping",
@@ -52,6 +56,9 @@ class Recipe:
         stage: 1 trains vision tower, connector and language model; 2 the experts only.
         mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
             `rsunivlm.data.mixtures`). Content without a seed of its own takes the run's.
+        adaptation: What stage 2 makes of the dense model: the paper's experts, or a system to compare them
+            with (see `rsunivlm.training.adaptations`).
+        adaptation_options: Settings of that system, e.g. `{rank: 64}`.
         init_from: Checkpoint folder to start from. Stage 2 starts from the recipe's stage 1 by default;
             stage 1 without it builds the model that `model` describes.
         model: A model to build from scratch (see `rsunivlm.training.build`).
@@ -87,13 +94,22 @@ class Recipe:
             that less is padded; 0 keeps the order of the plan.
         workers: Processes that load samples, per training process; 0 loads in the training process.
         deepspeed: DeepSpeed configuration (JSON), used when a launcher starts the processes.
+        max_bad_images: Images that cannot be read, beyond which the run stops. Below, their samples are left
+            out and listed in `<output>.bad_images.jsonl`; 0 stops at the first.
         log_every: Steps between two log entries.
+        log_to: Where the log goes besides `training.json`: `tensorboard` writes to `logs` beside the output.
         save_every: Steps between two publications of the weights so far; 0 publishes the end only.
+        checkpoint_every: Steps between two checkpoints to resume from, which are removed when the run has
+            ended; 0 makes none.
+        keep_checkpoints: How many of them are kept, the newest ones.
+        resume: Continue a run that was interrupted from its newest checkpoint; false starts it afresh.
     """
 
     name: str
     stage: Stage
     mixture: dict[str, Any] | str
+    adaptation: Literal["gmoe", "full", "lora", "moe", "ffn_only", "gmoe_random", "gmoe_shared_lora"] = "gmoe"
+    adaptation_options: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
     model: dict[str, Any] = field(default_factory=dict)
     prepare: dict[str, Any] = field(default_factory=dict)
@@ -121,8 +137,13 @@ class Recipe:
     feature_cache_gb: float = 50.0
     workers: int = 0
     deepspeed: str = ""
+    max_bad_images: int = 0
     log_every: int = 10
+    log_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"
     save_every: int = 0
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    resume: bool = True
 
     def __post_init__(self) -> None:
         for key in _POSITIVE:
@@ -133,6 +154,8 @@ class Recipe:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.warmup_ratio >= 1:
             raise ValueError(f"warmup_ratio is a share of the steps, below 1, got {self.warmup_ratio}")
+        if self.stage == 1 and (self.adaptation != "gmoe" or self.adaptation_options):
+            raise ValueError(f"adaptation {self.adaptation} is a setting of stage 2; put it under stage2:")
 
     @property
     def output_dir(self) -> Path:
@@ -181,7 +204,7 @@ def load_recipe(path: str | Path, stage: Stage, overrides: Mapping[str, str] | N
     if isinstance(settings["mixture"], str):
         settings["mixture"] = expand_variables(settings["mixture"], f"{path}: 'mixture'")
     hints = typing.get_type_hints(Recipe)
-    values = {key: _convert(value, hints[key], key) for key, value in settings.items()}
+    values = {key: convert_setting(value, hints[key], key) for key, value in settings.items()}
     return Recipe(stage=stage, **values)
 
 
@@ -217,14 +240,23 @@ def _check_keys(settings: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: unknown setting {key!r}{hint}")
 
 
+def read_value(key: str, text: str) -> Any:
+    """The value that a text on the command line spells in YAML.
+
+    Raises:
+        ValueError: It is no YAML; names the key.
+    """
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ValueError(f"command line: {key}: cannot read value {text!r}") from error
+
+
 def _override(settings: dict[str, Any], key: str, text: str) -> None:
     """Set `a.b.c` to the value that `text` spells in YAML."""
     first, *others = key.split(".")
     _check_keys({first: None}, "command line")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
-        raise ValueError(f"command line: {key}: cannot read value {text!r}") from error
+    value = read_value(key, text)
     target, name = settings, first
     for part in others:
         inner = target.get(name, {})
@@ -235,8 +267,12 @@ def _override(settings: dict[str, Any], key: str, text: str) -> None:
     target[name] = value
 
 
-def _convert(value: Any, hint: Any, key: str) -> Any:
-    """Check a YAML value against a field's type. YAML 1.1 reads ``1e-5`` as text, so numbers may be text."""
+def convert_setting(value: Any, hint: Any, key: str) -> Any:
+    """Check a YAML value against a field's type. YAML 1.1 reads ``1e-5`` as text, so numbers may be text.
+
+    Raises:
+        ValueError: The value does not fit; names the key.
+    """
     options: tuple[Any, ...] = typing.get_args(hint)
     if typing.get_origin(hint) is Literal:
         if value not in options:

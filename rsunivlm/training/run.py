@@ -3,33 +3,42 @@
 Everything a user can get wrong (paths, records, settings, the starting checkpoint) is checked before the
 model is built. The result appears under its final name only when it is complete; with it goes
 `training.json`: the recipe, what was trained on, the loss curve and the versions.
+
+A run that was interrupted and is started again with the same command continues from its newest checkpoint, in
+`.<output>.checkpoints` beside the output, and ends with the weights of an undisturbed run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import json
 import math
 import os
 import platform
-import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ProgressCallback, set_seed
-from transformers.integrations import TensorBoardCallback
+from transformers import ProgressCallback, TrainerCallback, set_seed
+from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
 from rsunivlm.data.collation import Collator, PackCollator
 from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
+from rsunivlm.training.adaptations import adaptation_of
 from rsunivlm.training.build import load_model, load_processor
+from rsunivlm.training.checkpointing import CheckpointStore, binding_settings, run_identity
 from rsunivlm.training.features import attach_features
+from rsunivlm.training.guards import Quarantine
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import freeze_parts, prepare_stage
-from rsunivlm.training.trainer import PublishEvery, RSUniVLMTrainer, training_arguments
+from rsunivlm.training.trainer import CheckpointEvery, PublishEvery, RSUniVLMTrainer, training_arguments
 
 _PACKAGES = ("rsunivlm", "torch", "transformers", "accelerate", "deepspeed", "timm", "numpy", "pillow")
 
@@ -47,40 +56,34 @@ def train(recipe: Recipe) -> Path:
         ValueError: Something in the recipe, the data or the starting checkpoint is wrong; names it.
     """
     output = recipe.output_dir
-    if output.exists() and not recipe.overwrite:
-        raise ValueError(f"{output} exists; choose another output or set overwrite=true")
+    _check_output(recipe)
+    if recipe.log_to in ("wandb", "trackio") and find_spec(recipe.log_to) is None:
+        raise ValueError(f"log_to={recipe.log_to} needs a package: pip install {recipe.log_to}")
     if recipe.deepspeed and not Path(recipe.deepspeed).is_file():
         raise ValueError(f"deepspeed: no such configuration file: {recipe.deepspeed}")
+    adaptation = adaptation_of(recipe)
     mixture = load_mixture(recipe)
     processor = load_processor(recipe)
+    if recipe.stage == 2:
+        adaptation.check(RSUniVLMConfig.from_pretrained(recipe.start_dir))
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
-    # The last step is filled from the plan of the next epoch, so that all steps weigh the same.
-    samples: TrainingSamples | PackedSamples
-    if recipe.packing:
-        samples = PackedSamples(
-            mixture,
-            processor,
-            recipe.max_length,
-            epochs=recipe.epochs,
-            num_packs=recipe.max_steps * global_batch,
-            multiple=global_batch,
-            max_images=recipe.max_images,
-        )
-    else:
-        steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
-        samples = TrainingSamples(
-            mixture,
-            processor,
-            steps * global_batch,
-            recipe.max_length,
-            global_batch=recipe.batch_size * processes,
-            length_window=recipe.length_window,
-        )
+    samples = _plan_samples(recipe, mixture, processor, processes)
+    store = CheckpointStore(
+        output.with_name(f".{output.name}.checkpoints"),
+        run_identity(recipe, mixture, samples, processes),
+        recipe.keep_checkpoints,
+    )
+    resumed = store.newest() if recipe.resume else None
+    quarantine = Quarantine(
+        output.with_name(f"{output.name}.bad_images.jsonl"), recipe.max_bad_images, samples.loader
+    )
+    if resumed:
+        quarantine.resume()
 
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
-    model = prepare_stage(load_model(recipe, processor), recipe.stage)
+    model = prepare_stage(load_model(recipe, processor), recipe.stage, adaptation)
+    processor.random_experts_seed = model.config.random_experts_seed
     learning_rates = freeze_parts(model, recipe.learning_rates)
     if recipe.packing:
         model.set_attn_implementation({"text_config": SEGMENTS})
@@ -88,8 +91,11 @@ def train(recipe: Recipe) -> Path:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
     collator = PackCollator if recipe.packing else Collator
-    scratch = output.with_name(f".{output.name}.scratch")
-    arguments = training_arguments(recipe, scratch, distributed="RANK" in os.environ)
+    arguments = training_arguments(recipe, store.partial, distributed="RANK" in os.environ)
+    first = arguments.process_index == 0
+    if first and not resumed:
+        store.clear()
+        quarantine.file.unlink(missing_ok=True)
     if recipe.feature_cache:
         attach_features(
             model,
@@ -108,26 +114,32 @@ def train(recipe: Recipe) -> Path:
         train_dataset=samples,
         processing_class=processor,
         learning_rates=learning_rates,
-        callbacks=[_tensorboard(output)] if int(os.environ.get("RANK", 0)) == 0 else [],
+        store=store,
+        quarantine=quarantine,
+        callbacks=_log_callbacks(recipe, resumed) if first else [],
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     started = time.time()
 
     def publish() -> None:
-        report = _report(recipe, mixture, trainer, trained, global_batch, time.time() - started)
+        report = _report(recipe, mixture, trainer, trained, time.time() - started)
         trainer.publish(output, recipe.save_dtype, report)
 
     if recipe.save_every:
         trainer.add_callback(PublishEvery(recipe.save_every, publish))
+    if recipe.checkpoint_every:
+        trainer.add_callback(CheckpointEvery(recipe.checkpoint_every))
     try:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         publish()
+        if first:
+            store.clear()
     finally:
         progress = trainer.pop_callback(ProgressCallback)
         if progress is not None and progress.training_bar is not None:
             progress.training_bar.close()  # so that an error message begins on a line of its own
-        if trainer.is_world_process_zero():
-            shutil.rmtree(scratch, ignore_errors=True)
+        if first:
+            store.discard_partial()
         if torch.distributed.is_initialized():
             # Left to the interpreter's exit, gloo's threads abort the process.
             torch.distributed.destroy_process_group()
@@ -145,10 +157,65 @@ def load_mixture(recipe: Recipe) -> Mixture:
     return Mixture.load({"seed": recipe.seed, **recipe.mixture})
 
 
-def _tensorboard(output: Path) -> TensorBoardCallback:
-    from torch.utils.tensorboard import SummaryWriter  # an extra: only training needs it
+def _plan_samples(
+    recipe: Recipe, mixture: Mixture, processor: RSUniVLMProcessor, processes: int
+) -> TrainingSamples | PackedSamples:
+    """The samples of the run in order, all checked.
 
-    return TensorBoardCallback(SummaryWriter(output.parent / "logs" / output.name))
+    The last step is filled from the plan of the next epoch, so that all steps weigh the same.
+    """
+    global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
+    if recipe.packing:
+        return PackedSamples(
+            mixture,
+            processor,
+            recipe.max_length,
+            epochs=recipe.epochs,
+            num_packs=recipe.max_steps * global_batch,
+            multiple=global_batch,
+            max_images=recipe.max_images,
+        )
+    steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
+    return TrainingSamples(
+        mixture,
+        processor,
+        steps * global_batch,
+        recipe.max_length,
+        global_batch=recipe.batch_size * processes,
+        length_window=recipe.length_window,
+    )
+
+
+def _check_output(recipe: Recipe) -> None:
+    """Refuse an output that is there, unless the run may replace it or has published it on its way.
+
+    Raises:
+        ValueError: Names the output and the mend.
+    """
+    output = recipe.output_dir
+    if recipe.overwrite or not output.exists():
+        return
+    report = output / "training.json"
+    if recipe.resume and report.is_file():
+        earlier = json.loads(report.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(dataclasses.asdict(recipe)))
+        same = binding_settings(earlier["recipe"]) == binding_settings(now)
+        if same and not earlier.get("finished", True):
+            return
+    raise ValueError(f"{output} exists; choose another output or set overwrite=true")
+
+
+def _log_callbacks(recipe: Recipe, resumed: Path | None) -> list[TrainerCallback]:
+    """What the log goes to."""
+    if recipe.log_to == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter  # an extra: only training needs it
+
+        output = recipe.output_dir
+        # What an interrupted start has logged behind its last checkpoint is hidden: it comes again.
+        purge = int(resumed.name.removeprefix("step-")) + 1 if resumed else None
+        return [TensorBoardCallback(SummaryWriter(output.parent / "logs" / output.name, purge_step=purge))]
+    callbacks = {"wandb": WandbCallback, "trackio": TrackioCallback}
+    return [callbacks[recipe.log_to]()] if recipe.log_to in callbacks else []
 
 
 def _report(
@@ -156,10 +223,10 @@ def _report(
     mixture: Mixture,
     trainer: RSUniVLMTrainer,
     trained: int,
-    global_batch: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Content of `training.json`."""
+    global_batch = recipe.batch_size * recipe.gradient_accumulation * trainer.args.world_size
     losses = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
     thinned = losses[:: math.ceil(len(losses) / 50)] if losses else []
     return {
@@ -170,6 +237,7 @@ def _report(
         },
         "seeds": {"run": recipe.seed, "mixture": mixture.seed},
         "steps": trainer.state.global_step,
+        "finished": trainer.state.global_step >= trainer.state.max_steps,
         "global_batch": global_batch,
         "processes": trainer.args.world_size,
         "samples": trainer.state.global_step * global_batch,

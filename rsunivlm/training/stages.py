@@ -1,7 +1,8 @@
 """What each stage trains.
 
 Stage 1 fine-tunes vision tower, connector and language model together. Stage 2 starts from its result, copies
-every feed-forward network into three experts and trains these experts only (paper, section 3.3 and Table 9).
+every feed-forward network into three experts and trains these experts only (paper, section 3.3 and Table 9),
+or makes of it one of the other systems that the paper compares (`rsunivlm.training.adaptations`).
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from rsunivlm.models.rsunivlm.experts import GranularityExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
-from rsunivlm.models.rsunivlm.upcycling import upcycle
+from rsunivlm.training.adaptations import Adaptation, GMoE
 from rsunivlm.training.recipe import Stage
 
 
-def prepare_stage(model: RSUniVLMForConditionalGeneration, stage: Stage) -> RSUniVLMForConditionalGeneration:
-    """Make the model what a stage trains: upcycle it for stage 2, and freeze the rest.
+def prepare_stage(
+    model: RSUniVLMForConditionalGeneration, stage: Stage, adaptation: Adaptation | None = None
+) -> RSUniVLMForConditionalGeneration:
+    """Make the model what a stage trains, in place, and freeze the rest.
 
     Parameters that take no part in the model's output (SigLIP's final norm) are frozen from the start and
     stay so.
@@ -25,23 +27,19 @@ def prepare_stage(model: RSUniVLMForConditionalGeneration, stage: Stage) -> RSUn
     Args:
         model: Dense for stage 1; dense, or with experts to be trained further, for stage 2.
         stage: 1 or 2.
+        adaptation: What stage 2 makes of the model; by default granularity experts.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: Stage 1 was given a model with experts.
+        ValueError: The model is not what the stage starts from.
     """
-    if stage == 1:
-        if model.config.num_experts != 1:
-            raise ValueError(f"stage 1 trains a dense model; this one has {model.config.num_experts} experts")
-        return model
-    if model.config.num_experts == 1:
-        model = upcycle(model)
-    model.requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, GranularityExperts):
-            module.requires_grad_(True)
+    if stage == 2:
+        (adaptation or GMoE()).prepare(model)
+    elif not model.config.text_config.is_dense:
+        experts = model.config.text_config.num_routed_experts or model.config.num_experts
+        raise ValueError(f"stage 1 trains a dense model; this one has {experts} experts")
     return model
 
 

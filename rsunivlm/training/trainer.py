@@ -1,20 +1,27 @@
-"""transformers' Trainer, with our order of samples, our parameter groups and our way of publishing.
+"""transformers' Trainer, with our order of samples, parameter groups, guards, checkpoints and publishing.
 
 The loop, mixed precision, gradient accumulation, DeepSpeed and logging are the library's. The loss is the sum
 over the supervised tokens divided by their number in the *global* batch (`num_items_in_batch`, summed over
 accumulation steps and processes), so that splitting a batch differently does not change the gradient.
+
+A resumed run skips positions, not samples: the library cuts the list of positions before the loader sees it.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
 from torch.utils.data import SequentialSampler
 from transformers import (
     PreTrainedModel,
@@ -26,10 +33,17 @@ from transformers import (
 )
 from transformers.utils import is_torch_bf16_gpu_available
 
+from rsunivlm.training.checkpointing import CheckpointStore
+from rsunivlm.training.guards import FiniteGuard, LocalError, Quarantine, StoppedElsewhereError
+from rsunivlm.training.lora import ADAPTER_FOLDER, lora_config, merged_state, save_adapter
+from rsunivlm.training.metrics import TrainingFlops, TrainingMeter, peak_flops
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import frozen_modules
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_WEIGHTS = "model.safetensors"  # in a checkpoint
+# What torch.save says, in a RuntimeError, where a file cannot be written to its end.
+_TORN_FILE = ("inline_container", "iostream error")
 
 
 def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> TrainingArguments:
@@ -67,8 +81,10 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
         logging_steps=recipe.log_every,
         logging_first_step=True,
         logging_nan_inf_filter=False,  # a loss that is not finite must be seen
-        report_to="none",  # tensorboard is attached by the run, which knows where
-        save_strategy="no",
+        report_to="none",  # the run attaches what the recipe names
+        run_name=f"{recipe.name} stage {recipe.stage}",
+        project="rsunivlm",
+        save_strategy="no",  # `CheckpointEvery` says when
     )
     # One device per process: several would be driven by DataParallel, which parts rows from their images.
     arguments._n_gpu = min(arguments.n_gpu, 1)
@@ -85,20 +101,148 @@ def _use_plain_gloo() -> None:
 class RSUniVLMTrainer(Trainer):
     """Trainer whose samples come in the planned order and whose frozen parts stay as they are."""
 
-    def __init__(self, *, learning_rates: Mapping[str, float], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        learning_rates: Mapping[str, float],
+        store: CheckpointStore | None = None,
+        quarantine: Quarantine | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Prepare to train.
+
+        Args:
+            learning_rates: Peaks of their own for parts of the model, by prefix of the parameter name.
+            store: Takes the checkpoints; the arguments' output folder must be its `partial`.
+            quarantine: Lists images that cannot be read.
+            **kwargs: Of the library's Trainer.
+        """
         super().__init__(**kwargs)
         self.learning_rates = dict(learning_rates)
+        self.store = store
+        self.quarantine = quarantine
         self.frozen_modules = frozen_modules(self.model)
+        rank, processes, device = self.args.process_index, self.args.world_size, self.args.device
+        self.guard = FiniteGuard(rank, processes)
+        self.meter = TrainingMeter(TrainingFlops.of(self.model), device, peak_flops(device, self.args.bf16))
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         """Positions in order; which sample stands at a position is the mixture's plan."""
         return SequentialSampler(self.train_dataset)
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        """As the library's, with frozen modules in evaluation mode: no drop-out in what does not learn."""
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], int]:
+        """Fetch the batches of a step, and learn from the other processes what they have fetched.
+
+        Returns:
+            The batches of this process, and the supervised tokens of all processes (at least 1).
+
+        Raises:
+            LocalError: A sample of this process cannot be loaded.
+            ValueError: Too many images are bad.
+            StoppedElsewhereError: The same has happened in another process.
+        """
+        started = time.perf_counter()
+        batches: list[Any] = []
+        mistake = None
+        try:
+            batches.extend(itertools.islice(epoch_iterator, num_batches))
+        except ValueError as error:
+            mistake = error
+        self.meter.waited(time.perf_counter() - started)
+        supervised = sum(sum(batch["info"].supervised) for batch in batches)
+        bad = [image for batch in batches for image in batch["info"].bad]
+        counts = torch.tensor([supervised, len(bad), int(mistake is not None)], device=device)
+        supervised, num_bad, mistakes = self._total(counts).tolist()
+        if mistake is not None:
+            raise LocalError(str(mistake)) from mistake
+        if mistakes:
+            raise StoppedElsewhereError
+        if num_bad and self.quarantine is not None:
+            self.quarantine.add(gather_object(bad), first=self.is_world_process_zero())
+        return batches, max(1, supervised)
+
+    def _total(self, counts: torch.Tensor) -> torch.Tensor:
+        """Sum over the processes."""
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(counts)
+        return counts
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """As the library's, with frozen modules in evaluation mode: no drop-out in what does not learn.
+
+        Raises:
+            ValueError: The loss of a process is not finite.
+            StoppedElsewhereError: The same, in processes other than the first.
+        """
         for module in self.frozen_modules:
             module.eval()
-        return super().compute_loss(*args, **kwargs)
+        info = inputs.pop("info")
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        self.meter.add(info, outputs["token_losses"], len(inputs.get("pixel_values", ())))
+        self.guard.add(info, outputs["token_losses"])
+        if self.accelerator.sync_gradients:
+            # Here, because DeepSpeed steps at the end of its backward pass.
+            self.guard.check_losses(self.state.global_step + 1)
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_grad_norm(self, model: torch.nn.Module, grad_norm: Any = None) -> Any:
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        skipped = self.accelerator.optimizer_step_was_skipped
+        self.guard.check_gradient(norm, skipped, self.state.global_step + 1)
+        return norm
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As the library's, with the figures of `TrainingMeter` beside the loss."""
+        if "loss" in logs:
+            logs |= self.meter.report(self.args.world_size, self._total)
+        super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint: complete or not at all. All processes call it.
+
+        Raises:
+            LocalError: This process cannot write, as on a full disk; names folder, free space and the mend.
+        """
+        assert self.store is not None  # without a store, nothing asks for checkpoints
+        step = self.state.global_step
+        if self.is_world_process_zero():
+            self.store.prepare()
+        self.accelerator.wait_for_everyone()
+        written = self.store.partial / f"checkpoint-{step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            share = self.store.sync(written, self.args.process_index, self.args.world_size)
+            shares = gather_object([share])
+            if self.is_world_process_zero():
+                self.store.seal(written, step, shares)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, RuntimeError) and not any(part in str(error) for part in _TORN_FILE):
+                raise
+            free = shutil.disk_usage(self.store.folder).free / 1e9
+            raise LocalError(
+                f"cannot write the checkpoint of step {step} to {self.store.folder} ({error}; {free:.1f} GB "
+                "are free there). The earlier checkpoints are whole: make room and start again"
+            ) from error
+        self.accelerator.wait_for_everyone()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the weights of a checkpoint; not for DeepSpeed, whose own checkpoint has them."""
+        if not self.is_deepspeed_enabled and self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.model, str(folder / _WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_model(self.model, Path(resume_from_checkpoint) / _WEIGHTS)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW, with the recipe's own learning rates for parts of the model.
@@ -146,12 +290,39 @@ class RSUniVLMTrainer(Trainer):
             shutil.rmtree(partial, ignore_errors=True)
             dtype = _DTYPES[save_dtype]
             tied = self.model.all_tied_weights_keys
-            state = {name: tensor.to(dtype) for name, tensor in state.items() if name not in tied}
+            state = {name: tensor for name, tensor in state.items() if name not in tied}
+            if lora := lora_config(self.model):
+                save_adapter(state, lora, partial / ADAPTER_FOLDER)
+                state = merged_state(state, lora.lora_alpha / lora.r)
+            state = {name: tensor.to(dtype) for name, tensor in state.items()}
             _write_model(self.model, state, dtype, partial)
             self.processing_class.save_pretrained(partial)
             (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
             replace_folder(partial, folder)
         self.accelerator.wait_for_everyone()
+
+
+class CheckpointEvery(TrainerCallback):
+    """Ask for a checkpoint every so many steps, and for a log entry with it.
+
+    The log begins anew at a checkpoint, so that a resumed run logs what an undisturbed one does.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Log as often as this start of the run says; the checkpoint knows an earlier one."""
+        state.logging_steps = args.logging_steps
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask when it is time."""
+        if state.global_step % self.steps == 0 and state.global_step < state.max_steps:
+            control.should_save = control.should_log = True
 
 
 class PublishEvery(TrainerCallback):

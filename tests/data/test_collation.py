@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rsunivlm.data import collation
-from rsunivlm.data.collation import Collator
-from rsunivlm.data.dataset import Sample
+from rsunivlm.data.collation import BatchInfo, Collator, PackCollator
+from rsunivlm.data.dataset import BadImage, Sample
 
 
 def sample(ids: list[int], answer: int, expert: int, images: int = 1) -> Sample:
@@ -44,3 +46,32 @@ def test_a_dense_model_keeps_the_order() -> None:
     assert batch["attention_mask"].sum(dim=1).tolist() == [2, 1]
     assert batch["expert_ids"].tolist() == [0, 0]
     assert batch["expert_splits"] == (2,)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_info_follows_the_order_of_the_batch_and_bad_samples_are_left_out(packed: bool) -> None:
+    samples = [
+        replace(sample([7, 8, 1], 1, 2), name="a 1", task="ss"),
+        replace(sample([5, 6, 9, 2], 2, 0), name="a 2", task="vqa", bad=BadImage("a", "2", "x.png", "torn")),
+        replace(sample([4, 1], 1, 0), name="a 3", task="sc"),
+    ]
+    batch = PackCollator(0, 3)([samples[:1], samples[1:]]) if packed else Collator(0, 3)(samples)
+    assert batch["info"] == BatchInfo(
+        names=("a 3", "a 1"),
+        tasks=("sc", "ss"),
+        lengths=(2, 3),
+        supervised=(1, 1),
+        bad=(BadImage("a", "2", "x.png", "torn"),),
+    )
+    assert len(batch["loss_positions"]) == 2
+    assert batch["pixel_values"][:, 0, 0, 0].tolist() == [4, 7]
+
+
+def test_a_batch_of_bad_samples_keeps_one_that_every_part_of_the_model_can_run() -> None:
+    labels = torch.full((3,), -100)
+    bad = replace(sample([7, 8, 1], 1, 2), labels=labels, bad=BadImage("a", "2", "x.png", "torn"))
+    batch = Collator(0, 3)([bad, bad])
+    assert batch["info"].bad == (bad.bad, bad.bad)
+    assert batch["info"].supervised == (0,)
+    assert len(batch["loss_positions"]) == 0
+    assert batch["pixel_values"].shape[0] == batch["input_ids"].shape[0] == 1

@@ -71,6 +71,25 @@ def test_a_bad_image_is_named_with_its_sample(mixture: Mixture, tiny_processor) 
         samples[position]
 
 
+def test_a_bad_image_can_be_left_out_and_stays_out(mixture: Mixture, tiny_processor) -> None:
+    samples = TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=500)
+    samples.loader.leave_out = True
+    image = mixture.datasets[0].images / "3.png"
+    content = image.read_bytes()
+    position = mixture.plan(0)[:, 1].tolist().index(3)
+    whole = samples[position]
+    image.write_bytes(b"")
+    left_out = samples[position]
+    assert left_out.input_ids.equal(whole.input_ids)
+    assert left_out.pixel_values.shape == whole.pixel_values.shape
+    assert (left_out.labels == -100).all()
+    assert (left_out.bad.dataset, left_out.bad.record, left_out.bad.image) == ("toy", "3", "3.png")
+    image.write_bytes(content)
+    assert samples[position].bad is None
+    samples.loader.bad_images[str(mixture.datasets[0].images), "3.png"] = "it was torn"
+    assert samples[position].bad.reason == "it was torn"
+
+
 def test_over_long_samples_are_refused_by_name_and_never_cut(mixture: Mixture, tiny_processor) -> None:
     samples = TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=500)
     lengths = sorted(len(samples[p].input_ids) for p in range(6))

@@ -5,7 +5,8 @@ map from task token to expert, the text form of boxes and masks and the form of 
 model stores none of these, which is why its answers can be decoded only by code that happens to agree.
 """
 
-from typing import Any, Literal
+import copy
+from typing import Any, Literal, Self
 
 # No postponed annotations here: `@strict` reads the types of the fields.
 from huggingface_hub.dataclasses import strict
@@ -58,6 +59,11 @@ class RSUniVLMTextConfig(Qwen2Config):
 
     Attributes:
         num_experts: 1 is the dense model of stage 1; 3 are the experts image, region, pixel of stage 2.
+        expert_rank: Above 0 the experts are low-rank changes, of this rank, of one shared network.
+        num_routed_experts: Above 0 a learned router chooses among so many experts per token instead.
+        num_experts_per_tok: Experts that the learned router gives a token.
+        moe_intermediate_size: Width of a routed expert.
+        router_aux_loss_coef: Weight of the router's balance loss in training.
         zero_init_residual: Start the last projection of each residual branch at zero. For small models
             trained from scratch, where it makes grounding begin earlier; no effect on loaded weights.
     """
@@ -76,12 +82,28 @@ class RSUniVLMTextConfig(Qwen2Config):
     eos_token_id: int | list[int] | None = 151645
     rope_parameters: Any = None
     num_experts: int = 1
+    expert_rank: int = 0
+    num_routed_experts: int = 0
+    num_experts_per_tok: int = 2
+    moe_intermediate_size: int = 0
+    router_aux_loss_coef: float = 0.01
     zero_init_residual: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         if self.rope_parameters is None and "rope_theta" not in kwargs:
             self.rope_parameters = {"rope_type": "default", "rope_theta": 1_000_000.0}
         super().__post_init__(**kwargs)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each layer has one plain feed-forward network, as after stage 1."""
+        return self.num_experts == 1 and not self.num_routed_experts
+
+    def dense(self) -> Self:
+        """A copy of this configuration as it was before any experts."""
+        text_config = copy.deepcopy(self)
+        text_config.num_experts, text_config.expert_rank, text_config.num_routed_experts = 1, 0, 0
+        return text_config
 
 
 @strict
@@ -99,6 +121,8 @@ class RSUniVLMConfig(PreTrainedConfig):
             towers that do not carry positions themselves (CNNs).
         image_separator: Text between two image marks: empty in the paper, a space in the public demo.
         task_granularity: Task token -> index of the expert.
+        random_experts_seed: Set in a control model whose samples went to experts drawn at random with this
+            seed instead of by granularity; see `RSUniVLMProcessor.expert_of`.
         box_codec: Fields of `rsunivlm.codecs.BoxCodec`; empty for its defaults.
         mask_codec: Fields of `rsunivlm.codecs.MaskCodec`; empty for its defaults.
     """
@@ -115,6 +139,7 @@ class RSUniVLMConfig(PreTrainedConfig):
     visual_position: Literal["none", "sine2d"] = "none"
     image_separator: str = ""
     task_granularity: dict[str, int] | None = None
+    random_experts_seed: int | None = None
     box_codec: dict[str, Any] | None = None
     mask_codec: dict[str, Any] | None = None
     tie_word_embeddings: bool = True

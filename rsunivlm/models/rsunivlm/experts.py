@@ -79,14 +79,19 @@ class GranularityExperts(nn.Module):
     reproduce the dense model to the last bit.
     """
 
-    def __init__(self, config: RSUniVLMTextConfig) -> None:
+    def __init__(self, config: RSUniVLMTextConfig, num_networks: int | None = None) -> None:
         super().__init__()
-        E, D, I = config.num_experts, config.hidden_size, config.intermediate_size  # noqa: E741
+        E, D, I = num_networks or config.num_experts, config.hidden_size, config.intermediate_size  # noqa: E741
         self.gate_up_proj = nn.Parameter(torch.empty(E, 2 * I, D))
         self.down_proj = nn.Parameter(torch.empty(E, D, I))
         # The bare function, not the module: it runs once per expert in use, and ZeRO-3 wants every process to
         # call the same modules.
         self.act_fn = ACT2FN[config.hidden_act].forward
+
+    @property
+    def idle_parameters(self) -> int:
+        """Parameters that one sample does not run through: those of the other experts."""
+        return sum(p.numel() - p[0].numel() for p in (self.gate_up_proj, self.down_proj))
 
     def forward(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
         """Apply to each row (or token of a pack) its expert; shape [B, L, D] in and out."""
@@ -96,19 +101,21 @@ class GranularityExperts(nn.Module):
 
     def _dispatched(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
         sorted_BLD = x_BLD if dispatch.order is None else x_BLD[dispatch.order]
-        # unbind, not indexing: its backward writes the stacked gradient once, with zeros for unused experts.
-        gates_up, downs = self.gate_up_proj.unbind(0), self.down_proj.unbind(0)
         outputs = [
-            self._expert(rows_bLD, gate_up, down)
-            for rows_bLD, gate_up, down in zip(
-                sorted_BLD.split(dispatch.splits), gates_up, downs, strict=True
-            )
+            self._expert(rows_bLD, *weights)
+            for rows_bLD, weights in zip(sorted_BLD.split(dispatch.splits), self._networks(), strict=True)
             if rows_bLD.shape[0]
         ]
         out_BLD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return out_BLD if dispatch.inverse is None else out_BLD[dispatch.inverse]
 
-    def _expert(self, x_bLD: Tensor, gate_up_2ID: Tensor, down_DI: Tensor) -> Tensor:
+    def _networks(self) -> list[tuple[Tensor, ...]]:
+        """The weights of each expert."""
+        # unbind, not indexing: its backward writes the stacked gradient once, with zeros for unused experts.
+        return list(zip(self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True))
+
+    def _expert(self, x_bLD: Tensor, *weights: Tensor) -> Tensor:
+        gate_up_2ID, down_DI = weights
         # Two products rather than one of double width: the same kernel calls as stock Qwen2.
         gate_ID, up_ID = gate_up_2ID.chunk(2)
         return F.linear(self.act_fn(F.linear(x_bLD, gate_ID)) * F.linear(x_bLD, up_ID), down_DI)

@@ -21,7 +21,7 @@ CHUNK = 2048
 
 def supervised_cross_entropy(
     head: nn.Module, hidden_MD: Tensor, targets_M: Tensor, num_items: Tensor | int | None, chunk: int = CHUNK
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the next tokens, in float32.
 
     Args:
@@ -32,21 +32,24 @@ def supervised_cross_entropy(
         chunk: Positions scored at once.
 
     Returns:
-        The loss, a scalar.
+        The loss, a scalar, and the cross-entropy of each target [M], which no gradient flows through.
     """
     keep = len(targets_M) <= chunk  # one chunk is not worth computing twice
 
     def scored(hidden_mD: Tensor, targets_m: Tensor) -> Tensor:
-        return F.cross_entropy(head(hidden_mD).float(), targets_m, reduction="sum")
+        return F.cross_entropy(head(hidden_mD).float(), targets_m, reduction="none")
 
+    losses = []
     total = hidden_MD.new_zeros((), dtype=torch.float32)
     for hidden_mD, targets_m in zip(hidden_MD.split(chunk), targets_M.split(chunk), strict=True):
         if keep:
-            total = total + scored(hidden_mD, targets_m)
+            losses_m = scored(hidden_mD, targets_m)
         else:
-            total = total + checkpoint(scored, hidden_mD, targets_m, use_reentrant=False)
+            losses_m = checkpoint(scored, hidden_mD, targets_m, use_reentrant=False)
+        total = total + losses_m.sum()
+        losses.append(losses_m.detach())
     if num_items is None:
-        return total / max(1, len(targets_M))
-    if torch.is_tensor(num_items):
+        num_items = max(1, len(targets_M))
+    elif torch.is_tensor(num_items):
         num_items = num_items.to(total.device)
-    return total / num_items
+    return total / num_items, torch.cat(losses)

@@ -23,9 +23,11 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMS
 
 from rsunivlm.models.connector import Connector
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig, RSUniVLMTextConfig
-from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
+from rsunivlm.models.rsunivlm.experts import ExpertDispatch
+from rsunivlm.models.rsunivlm.feed_forward import init_feed_forward, make_feed_forward, plan_dispatch
 from rsunivlm.models.rsunivlm.losses import supervised_cross_entropy
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
+from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
 from rsunivlm.models.vision import TimmVisionTower
 
 
@@ -35,9 +37,11 @@ class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
 
     Attributes:
         image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
+        balance_loss: Weighted balance loss of a token router; in training of such a model only.
     """
 
     image_hidden_states: Tensor | None = None
+    balance_loss: Tensor | None = None
 
 
 @dataclass
@@ -51,6 +55,8 @@ class RSUniVLMCausalLMOutputWithPast(ModelOutput):
         hidden_states: Hidden states of all layers, on request.
         attentions: Attention weights of all layers, on request.
         image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
+        token_losses: Cross-entropy of each supervised token [M] where `loss_positions` were given, without
+            gradient.
     """
 
     loss: Tensor | None = None
@@ -59,16 +65,19 @@ class RSUniVLMCausalLMOutputWithPast(ModelOutput):
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     image_hidden_states: Tensor | None = None
+    token_losses: Tensor | None = None
 
 
 class RSUniVLMDecoderLayer(Qwen2DecoderLayer):
-    """A Qwen2 layer whose feed-forward network is chosen per row."""
+    """A Qwen2 layer whose feed-forward network is chosen per row (or, in one baseline, per token)."""
 
     def __init__(self, config: RSUniVLMTextConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.mlp = GranularityExperts(config)
+        self.mlp = make_feed_forward(config)
 
-    def forward(self, hidden_states: Tensor, *, expert_dispatch: ExpertDispatch, **kwargs: Any) -> Tensor:
+    def forward(
+        self, hidden_states: Tensor, *, expert_dispatch: ExpertDispatch | TokenRouting, **kwargs: Any
+    ) -> Tensor:
         """Attention, then the experts, each with its residual; [B, L, D] in and out."""
         attended_BLD, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         hidden_states = hidden_states + attended_BLD
@@ -98,7 +107,10 @@ class RSUniVLMTextModel(Qwen2Model):
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        _init_language_weights(module, self.config)
+        init_feed_forward(module, self.config)
+        # CODEPATH: set for models trained from scratch (nano, quick); loaded checkpoints are not initialised.
+        if isinstance(module, RSUniVLMDecoderLayer) and self.config.zero_init_residual:
+            init.zeros_(module.self_attn.o_proj.weight)
 
 
 class RSUniVLMPreTrainedModel(PreTrainedModel):
@@ -215,12 +227,21 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
                 raise ValueError(f"a packed row needs the attention implementation {SEGMENTS!r}")
             # The segments say what a mask would; made for a long row, it would be the largest tensor of all.
             kwargs["segment_lengths"] = segment_lengths
+        dispatch = plan_dispatch(
+            self.config.text_config,
+            (inputs_embeds.shape[0], inputs_embeds.shape[1]),
+            inputs_embeds.device,
+            expert_ids=expert_ids,
+            expert_splits=expert_splits,
+            packed=segment_lengths is not None,
+            attention_mask=attention_mask,
+        )
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask if segment_lengths is None else {"full_attention": None},
             position_ids=position_ids,
             past_key_values=past_key_values,
-            expert_dispatch=self._dispatch(expert_ids, expert_splits, segment_lengths, inputs_embeds),
+            expert_dispatch=dispatch,
             **kwargs,
         )
         return RSUniVLMModelOutputWithPast(
@@ -229,29 +250,8 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_NSD,
+            balance_loss=dispatch.weighted_balance() if isinstance(dispatch, TokenRouting) else None,
         )
-
-    def _dispatch(
-        self,
-        expert_ids: Tensor | None,
-        expert_splits: Sequence[int] | None,
-        segment_lengths: Sequence[int] | None,
-        inputs_embeds: Tensor,
-    ) -> ExpertDispatch:
-        batch_size, num_experts = inputs_embeds.shape[0], self.config.num_experts
-        if num_experts == 1:
-            return ExpertDispatch((batch_size,))
-        if segment_lengths is not None:
-            if expert_splits is None:
-                raise ValueError("a packed row needs expert_splits, tokens per expert")
-            return ExpertDispatch.from_splits(expert_splits, inputs_embeds.shape[1], num_experts, packed=True)
-        if expert_splits is not None:
-            return ExpertDispatch.from_splits(expert_splits, batch_size, num_experts)
-        if expert_ids is None:
-            raise ValueError(f"a model with {num_experts} experts needs expert_ids, one per row of the batch")
-        # One transfer per forward pass when the ids live on a device; collator and predictor avoid it by
-        # sorting the rows and passing expert_splits.
-        return ExpertDispatch.from_ids(expert_ids.tolist(), num_experts, inputs_embeds.device)
 
 
 class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin):
@@ -344,14 +344,19 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
         )
+        num_items = kwargs.get("num_items_in_batch")
         if labels is not None and loss_positions is not None:
-            loss = supervised_cross_entropy(
+            loss, token_losses = supervised_cross_entropy(
                 self.lm_head,
                 outputs.last_hidden_state.flatten(0, 1)[loss_positions],
                 labels.flatten()[loss_positions + 1],
-                kwargs.get("num_items_in_batch"),
+                num_items,
             )
-            return RSUniVLMCausalLMOutputWithPast(loss=loss, image_hidden_states=outputs.image_hidden_states)
+            return RSUniVLMCausalLMOutputWithPast(
+                loss=with_balance(loss, outputs.balance_loss, labels, num_items),
+                image_hidden_states=outputs.image_hidden_states,
+                token_losses=token_losses,
+            )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
         plain_loss = None
@@ -359,6 +364,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             plain_loss = self.loss_function(
                 logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
             )
+            plain_loss = with_balance(plain_loss, outputs.balance_loss, labels, num_items)
         return RSUniVLMCausalLMOutputWithPast(
             loss=plain_loss,
             logits=logits,
@@ -391,15 +397,3 @@ def _place_images(ids_BL: Tensor, embeds_BLD: Tensor, image_NSD: Tensor, image_t
             f"({image_NSD.shape[0]} images of {image_NSD.shape[1]}): one <image> mark per image is needed"
         )
     return embeds_BLD.masked_scatter(mask_BL.unsqueeze(-1), image_NSD.to(embeds_BLD.dtype))
-
-
-def _init_language_weights(module: nn.Module, config: RSUniVLMTextConfig) -> None:
-    if isinstance(module, GranularityExperts):
-        init.normal_(module.gate_up_proj, std=config.initializer_range)
-        init.normal_(module.down_proj, std=config.initializer_range)
-        # CODEPATH: set for models trained from scratch (nano, quick); loaded checkpoints are not initialised.
-        if config.zero_init_residual:
-            init.zeros_(module.down_proj)
-    # CODEPATH: as above.
-    elif isinstance(module, RSUniVLMDecoderLayer) and config.zero_init_residual:
-        init.zeros_(module.self_attn.o_proj.weight)

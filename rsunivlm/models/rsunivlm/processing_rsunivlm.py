@@ -9,6 +9,7 @@ first user block. Shapes: B rows, L positions, N images of all rows in order.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.processing_utils import MultiModalData
 
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
-from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Route, Task, route, with_images
+from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Task, route, with_images, with_token
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 USER = "<|im_start|>user\n"
@@ -62,6 +63,7 @@ class RSUniVLMProcessor(ProcessorMixin):
         num_image_tokens: Placeholder positions of one image (`config.num_image_tokens`).
         image_separator: Text between two image marks (`config.image_separator`).
         task_granularity: Task token -> expert (`config.task_granularity`).
+        random_experts_seed: Draw experts at random instead (`config.random_experts_seed`).
     """
 
     model_input_names = ["input_ids", "attention_mask", "pixel_values", "expert_ids"]
@@ -74,10 +76,12 @@ class RSUniVLMProcessor(ProcessorMixin):
         num_image_tokens: int = 729,
         image_separator: str = "",
         task_granularity: Mapping[str, int] | None = None,
+        random_experts_seed: int | None = None,
     ) -> None:
         self.num_image_tokens = num_image_tokens
         self.image_separator = image_separator
         self.task_granularity = dict(task_granularity or {k: int(v) for k, v in TOKEN_GRANULARITY.items()})
+        self.random_experts_seed = random_experts_seed
         self.image_token = IMAGE_MARK
         self.image_token_id = _single_token(tokenizer, IMAGE_MARK)
         self.end_token_id = _single_token(tokenizer, END)
@@ -85,9 +89,21 @@ class RSUniVLMProcessor(ProcessorMixin):
         self._control = re.compile("|".join(re.escape(token) for token in tokenizer.all_special_tokens))
         super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
 
-    def expert_of(self, task: Task) -> int:
-        """The expert that answers a task in this checkpoint."""
-        return self.task_granularity[task.token]
+    def expert_of(self, task: Task, name: str) -> int:
+        """The expert that a sample runs through in this checkpoint.
+
+        That of the task's granularity; or, in the control that asks whether granularity matters, one drawn at
+        random for the sample's name, the same for all who ask.
+
+        Args:
+            task: The sample's task.
+            name: In training dataset and record; in use the prompt. Experts that each learnt from a random
+                third of the samples are interchangeable, so the two need not agree.
+        """
+        if self.random_experts_seed is None:
+            return self.task_granularity[task.token]
+        drawn = hashlib.sha256(f"{self.random_experts_seed} {name}".encode()).digest()
+        return int.from_bytes(drawn[:8]) % (max(self.task_granularity.values()) + 1)
 
     def preprocess_images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """Pixel values [N, 3, H, W] in float32 of pictures of any sizes."""
@@ -168,7 +184,7 @@ class RSUniVLMProcessor(ProcessorMixin):
         if marks != len(pictures):
             raise ValueError(f"the text has {marks} <image> marks, {len(pictures)} images were given")
         batch = self.pad_left([self._expand_images(self._tokenize(chat)) for chat in chats])
-        batch["expert_ids"] = torch.tensor([self.expert_of(self._route_chat(chat).task) for chat in chats])
+        batch["expert_ids"] = torch.tensor([self._expert_of_chat(chat) for chat in chats])
         if pictures:
             batch["pixel_values"] = self.preprocess_images(pictures)
         return BatchFeature(batch)
@@ -186,10 +202,11 @@ class RSUniVLMProcessor(ProcessorMixin):
         count = len(image_sizes)
         return MultiModalData(num_image_tokens=[self.num_image_tokens] * count, num_image_patches=[1] * count)
 
-    def _route_chat(self, chat: str) -> Route:
-        """Route by the last user turn: it decides which expert reads the whole history."""
+    def _expert_of_chat(self, chat: str) -> int:
+        """The last user turn decides which expert reads the whole history."""
         last_turn = chat.rpartition(USER)[2].partition(END)[0]
-        return route(last_turn, num_images=chat.count(IMAGE_MARK))
+        task = route(last_turn, num_images=chat.count(IMAGE_MARK)).task
+        return self.expert_of(task, with_token(last_turn.replace(IMAGE_MARK, "").strip(), task))
 
     def _tokenize(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)

@@ -56,7 +56,9 @@ def segment_attention(
         return sdpa_attention_forward(
             module, query_BHLK, key_BGLK, value_BGLK, attention_mask, scaling=scaling, **kwargs
         )
-    if query_BHLK.is_cuda and query_BHLK.dtype != torch.float32 and _varlen() is not None:
+    # Under autocast the rotary embedding leaves queries and keys in float32; the kernels want one type.
+    query_BHLK, key_BGLK = query_BHLK.to(value_BGLK.dtype), key_BGLK.to(value_BGLK.dtype)
+    if value_BGLK.is_cuda and value_BGLK.dtype != torch.float32 and _varlen() is not None:
         return _flash(query_BHLK, key_BGLK, value_BGLK, segment_lengths, scaling), None
     grouped = query_BHLK.shape[1] != key_BGLK.shape[1]
     lengths = list(segment_lengths)

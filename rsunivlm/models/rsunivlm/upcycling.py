@@ -1,19 +1,28 @@
-"""Upcycling: the experts of stage 2 begin as copies of the feed-forward networks of stage 1.
+"""Upcycling: what stage 2 trains begins as copies of the feed-forward networks of stage 1.
 
-Right after it, each expert gives the dense model's logits to the last bit (DESIGN of the model family:
-Liu and Lian 2024, section 3.2; the idea: Komatsuzaki et al., "Sparse Upcycling", 2023).
+Right after it, each granularity expert gives the dense model's logits to the last bit (DESIGN of the model
+family: Liu and Lian 2024, section 3.2; the idea: Komatsuzaki et al., "Sparse Upcycling", 2023). The same
+holds for low-rank experts, which begin as no change, and, but for rounding, for token-routed experts of full
+width, whose weights sum to one over equal copies.
 """
 
 from __future__ import annotations
 
-import copy
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from transformers import initialization as init
 
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
+from rsunivlm.models.rsunivlm.feed_forward import init_low_rank
+from rsunivlm.models.rsunivlm.low_rank_experts import LowRankExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
+from rsunivlm.models.rsunivlm.token_moe import TokenRoutedExperts
 from rsunivlm.tasks import Granularity
+
+RoutedStart = Literal["slices", "random"]
 
 
 @torch.no_grad()
@@ -23,7 +32,7 @@ def upcycle(
     """Turn a dense model into one with experts, in place, by copying each feed-forward network.
 
     Args:
-        model: A dense model (`config.num_experts == 1`).
+        model: A dense model.
         num_experts: Copies to make; the router knows three.
 
     Returns:
@@ -32,21 +41,123 @@ def upcycle(
     Raises:
         ValueError: The model has experts already.
     """
-    if model.config.num_experts != 1:
-        raise ValueError(
-            f"upcycling starts from a dense model; this one has {model.config.num_experts} experts"
-        )
-    dense_config = model.config.text_config
-    text_config = copy.deepcopy(dense_config)
-    text_config.num_experts = num_experts
-    model.config.text_config = text_config
-    for module in model.modules():  # the attention layers read theirs too
-        if getattr(module, "config", None) is dense_config:
-            module.config = text_config
-    for module in model.modules():
-        if isinstance(module, GranularityExperts):
-            for name in ("gate_up_proj", "down_proj"):
-                dense = getattr(module, name)
-                copies = dense.expand(num_experts, -1, -1).clone()
-                setattr(module, name, nn.Parameter(copies, requires_grad=dense.requires_grad))
+    networks = _dense_networks(model)
+    _reconfigure(model, num_experts=num_experts)
+    for module in networks:
+        for name in ("gate_up_proj", "down_proj"):
+            dense = getattr(module, name)
+            copies = dense.expand(num_experts, -1, -1).clone()
+            setattr(module, name, nn.Parameter(copies, requires_grad=dense.requires_grad))
     return model
+
+
+@torch.no_grad()
+def upcycle_low_rank(
+    model: RSUniVLMForConditionalGeneration, rank: int, num_experts: int = len(Granularity)
+) -> RSUniVLMForConditionalGeneration:
+    """Turn a dense model, in place, into one whose experts are low-rank changes of its networks.
+
+    Args:
+        model: A dense model.
+        rank: Rank of the changes.
+        num_experts: Changes of each network; the router knows three.
+
+    Returns:
+        The same model object.
+
+    Raises:
+        ValueError: The model has experts already.
+    """
+    networks = _dense_networks(model)
+    config = _reconfigure(model, num_experts=num_experts, expert_rank=rank)
+    for layer, dense in zip(model.model.language_model.layers, networks, strict=True):
+        experts = _like(dense.gate_up_proj, LowRankExperts(config))
+        init_low_rank(experts)
+        experts.gate_up_proj, experts.down_proj = dense.gate_up_proj, dense.down_proj
+        layer.mlp = experts
+    return model
+
+
+@torch.no_grad()
+def upcycle_token_routed(
+    model: RSUniVLMForConditionalGeneration,
+    *,
+    num_experts: int,
+    top_k: int,
+    width: int = 0,
+    start: RoutedStart = "slices",
+    balance: float = 0.01,
+) -> RSUniVLMForConditionalGeneration:
+    """Turn a dense model, in place, into one with a learned router per layer; the router begins at random.
+
+    Narrow experts begin as slices of the dense network: expert e takes `width` neighbouring neurons (wrapping
+    around), beginning at e / num_experts of them, and its output is scaled by the dense width over `width`,
+    so that experts chosen at random give the dense output on average.
+
+    Args:
+        model: A dense model.
+        num_experts: Experts per layer.
+        top_k: Experts of a token.
+        width: Neurons of an expert, at most those of the dense network; 0 makes full copies.
+        start: `slices` of the dense network, or `random` weights.
+        balance: Weight of the balance loss.
+
+    Returns:
+        The same model object.
+
+    Raises:
+        ValueError: The model has experts already.
+    """
+    networks = _dense_networks(model)
+    full = model.config.text_config.intermediate_size
+    width = width or full
+    config = _reconfigure(
+        model,
+        num_routed_experts=num_experts,
+        num_experts_per_tok=top_k,
+        moe_intermediate_size=width,
+        router_aux_loss_coef=balance,
+    )
+    for layer, dense in zip(model.model.language_model.layers, networks, strict=True):
+        routed = _like(dense.gate_up_proj, TokenRoutedExperts(config))
+        init.normal_(routed.gate.weight, std=config.initializer_range)
+        experts = routed.experts
+        if start == "random":
+            init.normal_(experts.gate_up_proj, std=config.initializer_range)
+            init.normal_(experts.down_proj, std=config.initializer_range)
+        else:
+            gate_ID, up_ID = dense.gate_up_proj[0].chunk(2)
+            for expert in range(num_experts):
+                begin = expert * full // num_experts
+                neurons = (torch.arange(width, device=gate_ID.device) + begin) % full
+                experts.gate_up_proj[expert] = torch.cat([gate_ID[neurons], up_ID[neurons]])
+                experts.down_proj[expert] = dense.down_proj[0][:, neurons] * (full / width)
+        layer.mlp = routed
+    return model
+
+
+def _dense_networks(model: RSUniVLMForConditionalGeneration) -> list[GranularityExperts]:
+    """The feed-forward networks of a dense model, layer by layer."""
+    if not model.config.text_config.is_dense:
+        count = model.config.text_config.num_routed_experts or model.config.num_experts
+        raise ValueError(f"upcycling starts from a dense model; this one has {count} experts")
+    layers: Any = model.model.language_model.layers
+    return [layer.mlp for layer in layers]
+
+
+def _reconfigure(model: RSUniVLMForConditionalGeneration, **changes: Any) -> RSUniVLMTextConfig:
+    """Give the model a changed language-model configuration; the old one is left as it was."""
+    old = model.config.text_config
+    new: RSUniVLMTextConfig = old.dense()
+    for name, value in changes.items():
+        setattr(new, name, value)
+    model.config.text_config = new
+    for module in model.modules():  # the attention layers read theirs too
+        if getattr(module, "config", None) is old:
+            module.config = new
+    return new
+
+
+def _like(weight: torch.Tensor, module: Any) -> Any:
+    """The module on the device and with the type of a weight."""
+    return module.to(device=weight.device, dtype=weight.dtype)

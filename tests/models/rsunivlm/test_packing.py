@@ -42,7 +42,8 @@ def gradients(model: Any, batches: list[dict[str, Any]]) -> tuple[torch.Tensor, 
     items = sum(int((batch["labels"] != -100).sum()) for batch in batches)
     total = torch.zeros(())
     for batch in batches:
-        loss = model(**batch, num_items_in_batch=items).loss
+        inputs = {key: value for key, value in batch.items() if key != "info"}
+        loss = model(**inputs, num_items_in_batch=items).loss
         loss.backward()
         total += loss.detach()
     return total, {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
@@ -80,7 +81,7 @@ def test_a_segment_sees_nothing_of_its_neighbours(
     model = make_tiny_model(num_experts=3)
     model.set_attn_implementation({"text_config": SEGMENTS})
     packed = PackCollator(0, 3)([samples])
-    inputs = {key: value for key, value in packed.items() if key not in ("labels", "loss_positions")}
+    inputs = {key: value for key, value in packed.items() if key not in ("labels", "loss_positions", "info")}
     before = model(**inputs).logits
     start, stop = packed["segment_lengths"][0], sum(packed["segment_lengths"][:2])
     inputs["input_ids"] = inputs["input_ids"].clone()
