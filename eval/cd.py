@@ -23,13 +23,18 @@ from eval import mask_baselines, segmentation
 from eval.metrics import masks
 from eval.predictions import Prediction
 from eval.preview import Tile
+
+# The parts of the contract (`eval.tasks.TaskModule`) that all mask tasks share are this module's own.
 from eval.segmentation import RULES, UNREADABLE
+from eval.segmentation import check as check
+from eval.segmentation import max_new_tokens as max_new_tokens
+from eval.segmentation import parsed as parsed
+from eval.segmentation import readable as readable
+from eval.segmentation import truth as truth
 from eval.tasks import Answerer, Choices, Measure, Switch, Yardsticks
-from rsunivlm.data.records import Record
 
 if TYPE_CHECKING:
     from eval.benchmarks import Questions
-    from rsunivlm.inference.answer import Answer
 
 SWITCHES = (
     Switch("changed_only", "score only the pairs in which something has changed", False, True),
@@ -37,31 +42,6 @@ SWITCHES = (
 )
 NO_CHANGE, ALL_CHANGE = "no_change", "all_change"
 _NAMES = ("F1", "precision", "recall", "IoU", "OA", "mF1", "mIoU")
-
-
-def max_new_tokens(answerer: Answerer) -> int:
-    """Room for the longest mask there is."""
-    return segmentation.max_new_tokens(answerer)
-
-
-def check(record: Record) -> None:
-    """Raise ValueError where a record is no question for one mask about a pair of images."""
-    segmentation.check(record)
-
-
-def truth(record: Record, root: Path) -> dict[str, Any]:
-    """The mask of change, the annotated pixels and the class in words."""
-    return segmentation.truth(record, root)
-
-
-def parsed(answer: Answer) -> dict[str, Any]:
-    """The mask of the answer."""
-    return segmentation.parsed(answer)
-
-
-def readable(parsed: Mapping[str, Any]) -> bool:
-    """Whether the answer holds a mask."""
-    return segmentation.readable(parsed)
 
 
 def yardsticks(questions: Questions, answerer: Answerer) -> Yardsticks:

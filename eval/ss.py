@@ -34,13 +34,18 @@ from eval.metrics import masks
 from eval.metrics.masks import Rle
 from eval.predictions import Prediction
 from eval.preview import Tile
+
+# The parts of the contract (`eval.tasks.TaskModule`) that all mask tasks share are this module's own.
 from eval.segmentation import RULES, UNREADABLE
+from eval.segmentation import check as check
+from eval.segmentation import max_new_tokens as max_new_tokens
+from eval.segmentation import parsed as parsed
+from eval.segmentation import readable as readable
+from eval.segmentation import truth as truth
 from eval.tasks import Answerer, Choices, Measure, Switch, Yardsticks
-from rsunivlm.data.records import Record
 
 if TYPE_CHECKING:
     from eval.benchmarks import Questions
-    from rsunivlm.inference.answer import Answer
 
 BINARY, COMPOSED = "binary", "fixed_order"
 SWITCHES = (
@@ -56,31 +61,6 @@ MAX_CLASSES = 100
 _NAMES = ("mIoU", "mF1", "mPrecision", "mRecall", "OA", "cIoU", "gIoU", "mIoU_image")
 _POOLED = "all labels"
 _REST = "(rest)"
-
-
-def max_new_tokens(answerer: Answerer) -> int:
-    """Room for the longest mask there is."""
-    return segmentation.max_new_tokens(answerer)
-
-
-def check(record: Record) -> None:
-    """Raise ValueError where a record is no question for the mask of one class."""
-    segmentation.check(record)
-
-
-def truth(record: Record, root: Path) -> dict[str, Any]:
-    """The true mask, the annotated pixels and the class in words."""
-    return segmentation.truth(record, root)
-
-
-def parsed(answer: Answer) -> dict[str, Any]:
-    """The mask of the answer."""
-    return segmentation.parsed(answer)
-
-
-def readable(parsed: Mapping[str, Any]) -> bool:
-    """Whether the answer holds a mask."""
-    return segmentation.readable(parsed)
 
 
 def yardsticks(questions: Questions, answerer: Answerer) -> Yardsticks:
