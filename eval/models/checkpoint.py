@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.models.identity import config_hash, weights_checksum
+from eval.models.identity import config_hash
 
 if TYPE_CHECKING:  # importing them costs torch
     import torch
@@ -30,6 +30,8 @@ class CheckpointAnswerer:
 
     def describe(self) -> dict[str, Any]:
         """Name, hash of the configuration and checksum of the weights."""
+        from rsunivlm.inference.loading import weights_checksum  # imports torch
+
         model = self._predictor.model
         return {
             "id": self._id,

@@ -17,11 +17,12 @@ import torch
 import transformers
 
 from eval.models.coordinates import PIXELS_OF_INPUT, codec_of, resized_by
-from eval.models.identity import config_hash, weights_checksum
+from eval.models.identity import config_hash
 from rsunivlm import RSUniVLMConfig  # noqa: F401  with it, transformers knows our own architecture too
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, Request, read_answer
+from rsunivlm.inference.loading import weights_checksum
 from rsunivlm.tasks import route
 
 if TYPE_CHECKING:

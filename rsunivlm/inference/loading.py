@@ -31,6 +31,13 @@ def bundled_checkpoint() -> Path:
     return folder
 
 
+def weights_checksum(model: torch.nn.Module) -> str:
+    """`rsunivlm.models.checksum.weights_checksum`, for those who know models only through this module."""
+    from rsunivlm.models import checksum  # its package imports transformers
+
+    return checksum.weights_checksum(model)
+
+
 def load_checkpoint(
     checkpoint: str | os.PathLike[str],
     *,
