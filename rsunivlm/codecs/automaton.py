@@ -43,7 +43,8 @@ class Grammar(Protocol):
 
 class _Expansion(NamedTuple):
     allowed: npt.NDArray[np.int64]
-    following: dict[int, State]
+    branches: dict[int, list[Edge]]
+    following: dict[int, State]  # filled as tokens are taken: few of those allowed ever are
 
 
 class Automaton:
@@ -72,14 +73,17 @@ class Automaton:
         Raises:
             KeyError: the token is not allowed here.
         """
-        return self._expand(state).following[token]
+        expansion = self._expand(state)
+        if token not in expansion.following:
+            expansion.following[token] = self._reach(expansion.branches[token])
+        return expansion.following[token]
 
     def forced(self, state: State) -> Tokens:
         """The tokens from here on that leave no choice, up to the end token or the next choice."""
         run = []
-        while len(following := self._expand(state).following) == 1:
-            ((token, state),) = following.items()
-            run.append(token)
+        while len(allowed := self.allowed(state)) == 1:
+            run.append(int(allowed[0]))
+            state = self.step(state, run[-1])
         return tuple(run)
 
     def done(self, state: State) -> bool:
@@ -90,10 +94,9 @@ class Automaton:
         """Whether the tokens, the end token included, are one well-formed answer."""
         state = self.start
         for token in tokens:
-            following = self._expand(state).following
-            if token not in following:
+            if token not in self._expand(state).branches:
                 return False
-            state = following[token]
+            state = self.step(state, token)
         return self.done(state)
 
     def _expand_state(self, state: State) -> _Expansion:
@@ -102,17 +105,17 @@ class Automaton:
             branches.setdefault(first, []).append((tuple(rest), node))
         allowed = np.array(sorted(branches), dtype=np.int64)
         allowed.flags.writeable = False
-        return _Expansion(allowed, {token: self._reach(edges) for token, edges in branches.items()})
+        return _Expansion(allowed, branches, {})
 
-    def _reach(self, edges: list[Edge]) -> State:
+    def _reach(self, edges: Iterable[Edge]) -> State:
         """The edges with tokens left; those without are replaced by their next node's."""
-        reached = set()
-        while edges:
-            tokens, node = edges.pop()
+        reached, waiting = set(), list(edges)
+        while waiting:
+            tokens, node = waiting.pop()
             if tokens:
                 reached.add((tokens, node))
             elif node != DONE:
-                edges.extend(self._grammar.successors(node))
+                waiting.extend(self._grammar.successors(node))
         return frozenset(reached)
 
 
