@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,12 +25,44 @@ class Request:
         prompt: The user's words, with or without a task token, without image marks.
         task: Overrides the router.
         labels: Names of the classes a mask may hold, without background; by default those of the answer.
+        choices: The answers that are allowed, e.g. the scene classes, or yes and no.
+        history: Earlier turns about the same images, each prompt and answer, oldest first. All of it is read
+            by the expert of this turn.
+        max_new_tokens: Limit of the answer's length.
+        max_seconds: Time for decoding; then the answer is cut.
     """
 
     images: Sequence[ImageLike]
     prompt: str
     task: Task | str | None = None
     labels: Sequence[str] | None = None
+    choices: Sequence[str] | None = None
+    history: Sequence[tuple[str, str]] = ()
+    max_new_tokens: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class DecodingReport:
+    """What it took to write an answer.
+
+    Attributes:
+        tokens: Tokens of the answer.
+        passes: Passes of the model that the answer took part in, the one that read its prompt included.
+        forced: Tokens that the grammar left no choice about and that were written without a pass.
+        drafted: Tokens that were guessed.
+        accepted: Guessed tokens that were right.
+        constrained: Whether a grammar held.
+        changed: Tokens that the model alone would not have chosen; None where they were not counted.
+    """
+
+    tokens: int
+    passes: int
+    forced: int
+    drafted: int
+    accepted: int
+    constrained: bool
+    changed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +76,8 @@ class Answer:
         mask: Class indices [H, W] at the size of the (second) image, for mask tasks; else None.
         labels: Names of the mask's indices, background first; empty without a mask.
         report: What the codec had to repair or drop; None for text answers.
-        finished: False when the answer was cut at the token limit.
+        finished: False when the answer was cut at the token or time limit.
+        decoding: What it took to write it.
     """
 
     text: str
@@ -54,6 +87,7 @@ class Answer:
     labels: tuple[str, ...] = ()
     report: BoxReport | MaskReport | None = None
     finished: bool = True
+    decoding: DecodingReport | None = None
 
     def mask_shares(self) -> dict[str, float]:
         """Share of the mask's pixels that each label has; empty without a mask."""
@@ -72,6 +106,8 @@ class Answer:
             "route_confidence": self.route.confidence,
             "finished": self.finished,
         }
+        if self.decoding is not None:
+            result["decoding"] = asdict(self.decoding)
         if self.boxes_px is not None:
             result["boxes_px"] = np.round(self.boxes_px, 2).tolist()
         if self.mask is not None:
@@ -89,6 +125,7 @@ def read_answer(
     mask_codec: MaskCodec,
     labels: Sequence[str] | None = None,
     finished: bool = True,
+    decoding: DecodingReport | None = None,
 ) -> Answer:
     """Decode what a model wrote with the codec of the task; no text makes this raise.
 
@@ -101,11 +138,12 @@ def read_answer(
         labels: Names of the classes a mask may hold, without background; None takes those that the text
             names at their word.
         finished: False when the text was cut at the token limit.
+        decoding: What it took to write it.
     """
     kind = route.task.answer_kind
     if kind == "boxes":
         boxes_px, box_report = box_codec.decode(text, size)
-        return Answer(text, route, boxes_px=boxes_px, report=box_report, finished=finished)
+        return Answer(text, route, boxes_px=boxes_px, report=box_report, finished=finished, decoding=decoding)
     if kind == "mask":
         background = mask_codec.background
         if labels is None:
@@ -113,5 +151,7 @@ def read_answer(
             labels = seen.unknown_labels
         names = (background, *labels)
         mask, mask_report = mask_codec.decode(text, names, size)
-        return Answer(text, route, mask=mask, labels=names, report=mask_report, finished=finished)
-    return Answer(text.strip(), route, finished=finished)
+        return Answer(
+            text, route, mask=mask, labels=names, report=mask_report, finished=finished, decoding=decoding
+        )
+    return Answer(text.strip(), route, finished=finished, decoding=decoding)

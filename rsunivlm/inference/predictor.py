@@ -1,15 +1,14 @@
-"""The predictor: batches requests of any task, generates, and decodes the text with the task's codec.
+"""The predictor: requests of any task, image count and expert in; typed answers out.
 
-Requests are sorted by expert, kind of answer and length, so that a batch wastes little padding, a box does
-not wait for a mask, and each expert runs on one slice of rows. The answers come back in the given order and
-equal those of single requests.
+It prepares requests, hands them to the scheduler that decodes them together, and reads the text with the
+codec of the task. The answers come back in the given order and equal those of single requests.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,14 @@ import torch
 from PIL import Image
 
 from rsunivlm.codecs import BoxCodec, MaskCodec
-from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, ImageLike, Request, read_answer
+from rsunivlm.inference.constraints import Constraints, mask_labels
+from rsunivlm.inference.conversation import Conversation
 from rsunivlm.inference.loading import load_checkpoint
-from rsunivlm.tasks import IMAGE_MARK, Route, Task, route, with_token
+from rsunivlm.inference.preparation import Prompt, prepare
+from rsunivlm.inference.runner import ModelRunner, PrefixStore
+from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
+from rsunivlm.tasks import Route, Task
 
 if TYPE_CHECKING:
     from typing import Self
@@ -28,23 +31,11 @@ if TYPE_CHECKING:
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
-# Generous ends for answers that do not stop by themselves. The longest mask there is, a checkerboard, takes
-# 4 tokens a cell.
+# Generous ends for free text that does not stop by itself. The longest mask there is, a checkerboard, takes
+# 4 tokens a cell where its label is one.
 MAX_NEW_TOKENS_TEXT = 256
 MAX_NEW_TOKENS_BOXES = 128
 TOKENS_PER_CELL = 4
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A request after routing and tokenising."""
-
-    index: int
-    request: Request
-    route: Route
-    expert: int
-    pictures: tuple[Image.Image, ...]
-    input_ids: list[int]
 
 
 class RSUniVLM:
@@ -55,11 +46,33 @@ class RSUniVLM:
         >>> model.ask("scene.png", "[VG] the red vehicle").boxes_px
     """
 
-    def __init__(self, model: RSUniVLMForConditionalGeneration, processor: RSUniVLMProcessor) -> None:
+    def __init__(
+        self,
+        model: RSUniVLMForConditionalGeneration,
+        processor: RSUniVLMProcessor,
+        *,
+        prefix_cache_gb: float = 0.5,
+    ) -> None:
+        """Take over a model.
+
+        Args:
+            model: In memory, on its device.
+            processor: Of the same checkpoint.
+            prefix_cache_gb: Memory for keys and values that questions about the same image share, in
+                gigabytes on the model's device.
+        """
+        from rsunivlm.models.rsunivlm.row_attention import NAME  # imports transformers
+
         self.model = model.eval()
+        self.model.set_attn_implementation({"text_config": NAME})
         self.processor = processor
         self.box_codec = BoxCodec.from_dict(model.config.box_codec)
         self.mask_codec = MaskCodec.from_dict(model.config.mask_codec)
+        self._constraints = Constraints(
+            self.box_codec, self.mask_codec, processor.tokenizer, processor.end_token_id
+        )
+        self._images: OrderedDict[Hashable, tuple[torch.Tensor, tuple[int, int]]] = OrderedDict()
+        self._prefixes = PrefixStore(int(prefix_cache_gb * 1e9))
 
     @classmethod
     def from_pretrained(
@@ -82,6 +95,17 @@ class RSUniVLM:
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
         return cls(model, processor)
 
+    def check(self, request: Request) -> Route:
+        """Route a request and refuse what can be refused without opening its images.
+
+        Raises:
+            ValueError: The number of images does not fit the task, image marks do not match, the task is
+                unknown, the prompt is too long or holds control tokens, labels cannot be told apart.
+        """
+        prompt = self._prepare(request, {})
+        self._constraints.of(request, prompt.route)
+        return prompt.route
+
     def ask(
         self,
         images: ImageLike | Sequence[ImageLike],
@@ -89,6 +113,7 @@ class RSUniVLM:
         *,
         task: Task | str | None = None,
         labels: Sequence[str] | None = None,
+        choices: Sequence[str] | None = None,
         max_new_tokens: int | None = None,
     ) -> Answer:
         """Ask one question about an image or a pair.
@@ -97,15 +122,15 @@ class RSUniVLM:
             images: One image (path, bytes or picture) or two, before and after.
             prompt: The question, with or without a task token.
             task: Overrides the router, e.g. `"vg"`.
-            labels: Classes a mask may hold; by default those the answer names.
+            labels: Classes a mask may hold; by default those the prompt or the answer names.
+            choices: The answers that are allowed, e.g. `["yes", "no"]`.
             max_new_tokens: Limit of the answer's length.
 
         Raises:
             ValueError: See `answer_batch`.
         """
-        several = (images,) if isinstance(images, str | Path | bytes | Image.Image) else tuple(images)
-        request = Request(several, prompt, task, labels)
-        return self.answer_batch([request], max_new_tokens=max_new_tokens)[0]
+        request = Request(as_images(images), prompt, task, labels, choices, max_new_tokens=max_new_tokens)
+        return self.answer_batch([request])[0]
 
     def answer_batch(
         self,
@@ -113,96 +138,179 @@ class RSUniVLM:
         *,
         batch_size: int = 16,
         max_new_tokens: int | None = None,
+        decoding: Decoding = DEFAULT_DECODING,
     ) -> list[Answer]:
         """Answer requests of any mix of tasks, greedily.
 
         Args:
             requests: The questions.
             batch_size: Rows decoded together.
-            max_new_tokens: Limit for every answer; by default one that fits the kind of answer.
+            max_new_tokens: Limit for answers whose request names none; by default one that fits their kind.
+            decoding: How to decode; the accelerated ways write what the plain one writes.
 
         Returns:
             Answers in the order of the requests.
 
         Raises:
             ValueError: An image cannot be read, the number of images does not fit the task, the prompt
-                holds image marks that do not match, or a task is unknown.
+                holds image marks that do not match or is too long, or a task is unknown.
         """
-        answers: list[Answer | None] = [None] * len(requests)
-        prepared = [self._prepare(index, request) for index, request in enumerate(requests)]
-        for batch in _batches(prepared, batch_size):
-            kind = batch[0].route.task.answer_kind
-            limit = max_new_tokens or self._token_limit(kind)
-            for item, (text, finished) in zip(batch, self._generate(batch, limit), strict=True):
-                answers[item.index] = self._decode(item, text, finished)
-        return [answer for answer in answers if answer is not None]
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        known: dict[int, Hashable] = {}
+        jobs = [
+            self.job(request, decoding, known=known, max_new_tokens=max_new_tokens) for request in requests
+        ]
+        self._decode(jobs, decoding, batch_size)
+        return [self.read(job) for job in jobs]
 
-    def _prepare(self, index: int, request: Request) -> _Prepared:
-        if not 1 <= len(request.images) <= 2:
-            raise ValueError(f"give one image, or two for a change task; got {len(request.images)}")
-        marks = request.prompt.count(IMAGE_MARK)
-        if marks not in (0, len(request.images)):
-            raise ValueError(
-                f"the prompt has {marks} <image> marks but {len(request.images)} images were given: "
-                f"{request.prompt!r}"
-            )
-        chosen = route(request.prompt, num_images=len(request.images), task=request.task)
-        if chosen.task.num_images != len(request.images) and chosen.task is not Task.VQA:
-            raise ValueError(
-                f"task {chosen.task} ({chosen.task.token}) looks at {chosen.task.num_images} image(s), "
-                f"{len(request.images)} were given: {request.prompt!r}"
-            )
-        prompt = with_token(request.prompt.replace(IMAGE_MARK, "").strip(), chosen.task)
-        ids, _ = self.processor.encode_conversation([(prompt, None)], len(request.images))
-        pictures = tuple(open_image(image) for image in request.images)
-        return _Prepared(index, request, chosen, self.processor.expert_of(chosen.task, prompt), pictures, ids)
+    def converse(
+        self, images: ImageLike | Sequence[ImageLike], *, decoding: Decoding = DEFAULT_DECODING
+    ) -> Conversation:
+        """Begin a conversation about an image or a pair; see `Conversation.ask`."""
 
-    @torch.inference_mode()
-    def _generate(self, batch: Sequence[_Prepared], max_new_tokens: int) -> list[tuple[str, bool]]:
-        inputs = self.processor.pad_left([item.input_ids for item in batch])
-        pictures = [picture for item in batch for picture in item.pictures]
-        experts = [item.expert for item in batch]
-        splits = tuple(experts.count(expert) for expert in range(self.model.config.num_experts))
-        output_BL = self.model.generate(
-            **{name: tensor.to(self.model.device) for name, tensor in inputs.items()},
-            pixel_values=self.processor.preprocess_images(pictures).to(self.model.device, self.model.dtype),
-            expert_ids=torch.tensor(experts),
-            expert_splits=splits if self.model.config.num_experts > 1 else None,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            eos_token_id=self.processor.end_token_id,
-            pad_token_id=self.processor.tokenizer.pad_token_id,
+        def answer(request: Request) -> Answer:
+            job = self.job(request, decoding, keep=True)
+            self._decode([job], decoding, 1)
+            return self.read(job)
+
+        return Conversation(answer, as_images(images))
+
+    def stream(self, request: Request, *, decoding: Decoding = DEFAULT_DECODING) -> Iterator[str]:
+        """The text of an answer, piece by piece as it is written; joined, it is `Answer.text`.
+
+        Raises:
+            ValueError: See `answer_batch`.
+        """
+        pieces: list[str] = []
+        job = self.job(request, decoding, on_text=pieces.append)
+        scheduler = self.scheduler(decoding, 1)
+        scheduler.waiting.append(job)
+        while scheduler.busy:
+            scheduler.step()
+            yield from pieces
+            pieces.clear()
+        if job.error is not None:
+            raise job.error
+
+    def forget(self) -> None:
+        """Let go of images and beginnings that were kept for further questions."""
+        self._images.clear()
+        self._prefixes.clear()
+
+    def scheduler(self, decoding: Decoding, slots: int) -> Scheduler:
+        """A scheduler of its own; what questions about an image share is shared with all of them."""
+        runner = ModelRunner(self.model, self.processor, slots, self._images, self._prefixes)
+        return Scheduler(runner, decoding, slots)
+
+    def job(
+        self,
+        request: Request,
+        decoding: Decoding,
+        *,
+        known: dict[int, Hashable] | None = None,
+        max_new_tokens: int | None = None,
+        on_text: Callable[[str], None] | None = None,
+        keep: bool = False,
+    ) -> Job:
+        """A request, made ready for a scheduler.
+
+        Args:
+            request: The question.
+            decoding: How to decode.
+            known: See `rsunivlm.inference.preparation.prepare`.
+            max_new_tokens: Limit of the answer's length unless the request names one.
+            on_text: Called with every new piece of the answer's text.
+            keep: Keep what is computed for a next turn, as is done for later turns anyway.
+
+        Raises:
+            ValueError: See `check`.
+        """
+        prompt = self._prepare(request, {} if known is None else known)
+        constraint = self._constraints.of(request, prompt.route) if decoding.constrain else None
+        room = self._positions - len(prompt.input_ids)
+        # A grammar ends by itself; cut short, its answer would be malformed.
+        usual = self._token_limit(prompt.route.task.answer_kind) if constraint is None else room
+        return Job(
+            prompt=prompt,
+            constraint=constraint,
+            limit=min(request.max_new_tokens or max_new_tokens or usual, room),
+            end_token=self.processor.end_token_id,
+            keep=keep or bool(request.history),
+            on_tokens=None if on_text is None else TextPieces(self.text_of, on_text),
         )
-        results = []
-        for row in output_BL[:, inputs["input_ids"].shape[1] :].tolist():
-            finished = self.processor.end_token_id in row
-            tokens = row[: row.index(self.processor.end_token_id)] if finished else row
-            results.append((self.processor.tokenizer.decode(tokens, skip_special_tokens=True), finished))
-        return results
+
+    def read(self, job: Job) -> Answer:
+        """The answer of a job that is done."""
+        request, route = job.prompt.request, job.prompt.route
+        labels = mask_labels(request, route) if job.constraint is not None else request.labels
+        return read_answer(
+            self.text_of(job.tokens),
+            route,
+            job.size,
+            box_codec=self.box_codec,
+            mask_codec=self.mask_codec,
+            labels=labels,
+            finished=job.finished,
+            decoding=job.report,
+        )
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """What tokens spell, control tokens left out."""
+        text: str = self.processor.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def _decode(self, jobs: Sequence[Job], decoding: Decoding, batch_size: int) -> None:
+        scheduler = self.scheduler(decoding, min(batch_size, max(1, len(jobs))))
+        scheduler.waiting.extend(_shared_together(jobs))
+        while scheduler.busy:
+            for job in scheduler.step():
+                if job.error is not None:
+                    raise job.error
+
+    @property
+    def _positions(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    def _prepare(self, request: Request, known: dict[int, Hashable]) -> Prompt:
+        num_experts = self.model.config.num_experts
+        return prepare(request, self.processor, self._positions, num_experts, known)
 
     def _token_limit(self, kind: str) -> int:
         if kind == "mask":
             return TOKENS_PER_CELL * self.mask_codec.grid**2
         return MAX_NEW_TOKENS_BOXES if kind == "boxes" else MAX_NEW_TOKENS_TEXT
 
-    def _decode(self, item: _Prepared, text: str, finished: bool) -> Answer:
-        return read_answer(
-            text,
-            item.route,
-            item.pictures[-1].size,
-            box_codec=self.box_codec,
-            mask_codec=self.mask_codec,
-            labels=item.request.labels,
-            finished=finished,
-        )
+
+class TextPieces:
+    """Turns the growing tokens of an answer into pieces of text that can be shown at once."""
+
+    def __init__(self, text_of: Callable[[Sequence[int]], str], on_text: Callable[[str], None]) -> None:
+        self._text_of, self._on_text = text_of, on_text
+        self._shown = 0
+
+    def __call__(self, tokens: Sequence[int], complete: bool) -> None:
+        """Show what is new."""
+        text = self._text_of(tokens)
+        # A character may be spelled by several tokens; half of one is not shown until the end.
+        if len(text) > self._shown and (complete or not text.endswith("\ufffd")):
+            self._on_text(text[self._shown :])
+            self._shown = len(text)
 
 
-def _batches(prepared: Sequence[_Prepared], batch_size: int) -> Iterator[list[_Prepared]]:
-    """Rows of one kind of answer, sorted by expert and length."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    for kind in ("text", "boxes", "mask"):
-        rows = [item for item in prepared if item.route.task.answer_kind == kind]
-        rows.sort(key=lambda item: (item.expert, len(item.input_ids), item.index))
-        for start in range(0, len(rows), batch_size):
-            yield rows[start : start + batch_size]
+def as_images(images: ImageLike | Sequence[ImageLike]) -> tuple[ImageLike, ...]:
+    """One image or several as a tuple."""
+    return (images,) if isinstance(images, str | Path | bytes | Image.Image) else tuple(images)
+
+
+def _shared_together(jobs: Sequence[Job]) -> list[Job]:
+    """Questions about the same images one after the other, by expert; long answers first.
+
+    Images in the order of their first question; within, what shares keys and values stands together.
+    """
+    place: dict[tuple[Hashable, ...], int] = {}
+    for job in jobs:
+        place.setdefault(job.prompt.images, len(place))
+    return sorted(jobs, key=lambda job: (place[job.prompt.images], job.prompt.expert, -job.limit))

@@ -1,0 +1,206 @@
+"""Runs the model for the scheduler: images to embeddings, rows of new tokens to hidden states, scores.
+
+What two questions share is computed once. The embeddings of an image are kept for the questions that follow,
+and so are the keys and values of a prompt's beginning (system text and image, most of the prompt) or of a
+whole conversation. These belong to one expert: behind the first layer's feed-forward network another expert's
+differ, so they are never shared between experts.
+
+Shapes: T new tokens of all rows, M wanted places among them, S tokens an image, D hidden, V vocabulary,
+P positions, G key-value heads, K size of a head.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsunivlm.images import open_image
+from rsunivlm.inference.answer import ImageLike
+from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch
+from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
+
+if TYPE_CHECKING:
+    from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
+    from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+KEPT_IMAGES = 64  # embeddings of so many images stay
+ENCODED_TOGETHER = 8
+KEPT_HEADS = 64  # rows of the head for so many grammars
+
+
+@dataclass(frozen=True)
+class Feed:
+    """New tokens of a row.
+
+    Attributes:
+        slot: The row's slot in the cache.
+        start: Position of the first of the tokens.
+        tokens: Token ids.
+        expert: Of the row.
+        images: Images whose placeholders are among the tokens, in order.
+    """
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+    expert: int
+    images: Sequence[Hashable] = ()
+
+
+@dataclass
+class PrefixStore:
+    """Keys and values of beginnings, the most recent ones, within a limit of memory."""
+
+    limit: int
+    _kept: OrderedDict[tuple[Hashable, int, tuple[int, ...]], Tensor] = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def find(self, images: Hashable, expert: int, ids: tuple[int, ...]) -> Tensor | None:
+        """The longest beginning of `ids` that is known, as keys and values [layers, 2, G, P, K].
+
+        At least the last token is left over: its score is what the answer begins with.
+        """
+        best: tuple[Hashable, int, tuple[int, ...]] | None = None
+        for key in self._kept:
+            known = key[2]
+            fits = key[:2] == (images, expert) and len(known) < len(ids) and ids[: len(known)] == known
+            if fits and (best is None or len(known) > len(best[2])):
+                best = key
+        if best is None:
+            return None
+        self._kept.move_to_end(best)
+        return self._kept[best]
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def add(self, images: Hashable, expert: int, ids: tuple[int, ...], pairs_l2GPK: Tensor) -> None:
+        """Keep a beginning; the oldest ones make room."""
+        key = (images, expert, ids)
+        if key in self._kept or pairs_l2GPK.nbytes > self.limit:
+            return
+        self._kept[key] = pairs_l2GPK
+        self._bytes += pairs_l2GPK.nbytes
+        while self._bytes > self.limit:
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+
+class ModelRunner:
+    """The model with the cache of its rows."""
+
+    def __init__(
+        self,
+        model: RSUniVLMForConditionalGeneration,
+        processor: RSUniVLMProcessor,
+        slots: int,
+        images: OrderedDict[Hashable, tuple[Tensor, tuple[int, int]]],
+        prefixes: PrefixStore,
+    ) -> None:
+        """Bind a model; `images` and `prefixes` outlive the runner."""
+        self.model, self.processor = model, processor
+        self.images, self.prefixes = images, prefixes
+        self.text_config = model.config.text_config
+        self.cache = RowCache(self.text_config, slots, model.dtype, model.device)
+        self._head_rows: OrderedDict[int, tuple[np.ndarray, Tensor]] = OrderedDict()
+
+    def see(self, wanted: Iterable[tuple[Hashable, ImageLike]]) -> dict[Hashable, ValueError]:
+        """Encode the images that are not known yet.
+
+        Returns:
+            The images that cannot be read, and why.
+        """
+        new, mistakes = {}, {}
+        for key, image in wanted:
+            if key in self.images:
+                self.images.move_to_end(key)
+            elif key not in new and key not in mistakes:
+                try:
+                    new[key] = open_image(image)
+                except ValueError as error:
+                    mistakes[key] = error
+        pending = list(new.items())
+        for start in range(0, len(pending), ENCODED_TOGETHER):
+            part = pending[start : start + ENCODED_TOGETHER]
+            pixels = self.processor.preprocess_images([picture for _, picture in part])
+            pixels = pixels.to(self.model.device, self.model.dtype)
+            embeds_nSD = self.model.get_image_features(pixels).pooler_output
+            for (key, picture), embeds_SD in zip(part, embeds_nSD, strict=True):
+                self.images[key] = embeds_SD, picture.size
+        return mistakes
+
+    def forget_images(self, needed: int) -> None:
+        """Let the oldest embeddings go, all but the usual number or those in need."""
+        while len(self.images) > max(KEPT_IMAGES, needed):
+            self.images.popitem(last=False)
+
+    def run(self, feeds: Sequence[Feed], places: Sequence[tuple[int, int]]) -> Tensor:
+        """One pass.
+
+        Args:
+            feeds: New tokens of the rows, sorted by expert.
+            places: Feed and token in it whose hidden states are wanted.
+
+        Returns:
+            Final hidden states [M, D].
+        """
+        config = self.text_config
+        self.cache.reserve(max(feed.start + len(feed.tokens) for feed in feeds))
+        spans = [Span(feed.slot, feed.start, len(feed.tokens)) for feed in feeds]
+        first = np.cumsum([0, *(span.count for span in spans)])
+        splits = [0] * config.num_experts
+        for feed in feeds:
+            splits[feed.expert] += len(feed.tokens)
+        device = self.model.device
+        ids_T = torch.tensor([token for feed in feeds for token in feed.tokens])
+        positions_1T = torch.cat([torch.arange(s.start, s.start + s.count) for s in spans])[None]
+        embeds_TD = self.model.get_input_embeddings()(ids_T.to(device))
+        images = [self.images[key][0] for feed in feeds for key in feed.images]
+        if images:
+            # Found on the host, so that nothing waits for the device.
+            image_places = (ids_T == self.processor.image_token_id).nonzero()[:, 0]
+            embeds_TD[image_places.to(device)] = torch.cat(images).to(embeds_TD.dtype)
+        hidden_TD = self.model.model.language_model(
+            inputs_embeds=embeds_TD[None],
+            attention_mask={"full_attention": None},
+            position_ids=positions_1T.to(device),
+            use_cache=False,
+            expert_dispatch=plan_dispatch(
+                config,
+                (1, len(ids_T)),
+                device,
+                expert_ids=None,
+                expert_splits=tuple(splits),
+                packed=True,
+                attention_mask=None,
+            ),
+            cached_rows=CachedRows(self.cache, spans),
+        ).last_hidden_state[0]
+        wanted = torch.tensor([int(first[feed]) + token for feed, token in places], dtype=torch.long)
+        return hidden_TD[wanted.to(device)]
+
+    def best_tokens(self, hidden_MD: Tensor) -> list[int]:
+        """The token with the highest score at each place."""
+        return self.model.lm_head(hidden_MD).argmax(-1).tolist() if len(hidden_MD) else []
+
+    def scores(self, hidden_MD: Tensor, tokens: np.ndarray) -> np.ndarray:
+        """Scores [M, n] of some tokens only: a small part of the head's work.
+
+        Args:
+            hidden_MD: Hidden states.
+            tokens: Token ids; the same array object each time, its rows of the head are kept.
+        """
+        if id(tokens) not in self._head_rows:
+            rows = torch.from_numpy(tokens).to(self.model.device)
+            # With the array itself, so that its id stays taken.
+            self._head_rows[id(tokens)] = tokens, self.model.lm_head.weight[rows]
+            if len(self._head_rows) > KEPT_HEADS:
+                self._head_rows.popitem(last=False)
+        return (hidden_MD @ self._head_rows[id(tokens)][1].T).float().cpu().numpy()
