@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", help="torch device, e.g. cuda:0 (default: a GPU where there is one)")
     add("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 on the CPU")
     add("--cache", type=Path, help="folder for crops of large rasters (default: crops, below --out)")
+    add("--constrained", action="store_true", help="hold boxes, masks and scene classes to their grammar")
     masks = parser.add_argument_group("how masks are asked for")
     masks.add_argument("--tile", type=int, help="cut scenes into tiles of this many pixels (ss, cd)")
     masks.add_argument("--overlap", type=int, help="of tiles, in pixels (default: an eighth of --tile)")
@@ -108,6 +109,8 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
     jobs = []
     tasks = benchmarks.tasks_of(args.benchmark) if args.task == ALL else [task_module(args.task)[0]]
     dialect = Dialect.given(args.model, tasks, args.coordinates, args.prompt_style)
+    if args.constrained and dialect is not None:
+        raise ValueError(f"--constrained is for checkpoints of this project, not for --model {FOREIGN}...")
     for task in tasks:
         _, module = task_module(task)
         mine = given if args.task != ALL else _applicable(module, given)
@@ -118,7 +121,7 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
     out = args.out or Path("results") / f"{args.task}_{jobs[0][1].benchmark}"
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; name a folder")
-    answerer = load_answerer(args.model, args.device, args.dtype, dialect)
+    answerer = load_answerer(args.model, args.device, args.dtype, dialect, args.constrained)
     single = len(jobs) == 1
     done = [
         _run_task(

@@ -58,7 +58,11 @@ class Dialect:
 
 
 def load_answerer(
-    model: str | None, device: str | None, dtype: str | None, dialect: Dialect | None = None
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    dialect: Dialect | None = None,
+    constrained: bool = False,
 ) -> Answerer:
     """The named model, or the bundled checkpoint.
 
@@ -67,6 +71,7 @@ def load_answerer(
         device: torch device; by default a GPU where there is one (each process its own).
         dtype: name of a torch number type; by default bfloat16 on a GPU, else float32.
         dialect: of a model that is not ours.
+        constrained: hold the answers of a checkpoint of this project to their grammar.
 
     Raises:
         ValueError: It cannot be loaded, or there is no such device or number type; the message says why.
@@ -84,7 +89,7 @@ def load_answerer(
         return load_foreign(model.removeprefix(FOREIGN), dialect, torch_device, torch_dtype)
     from eval.models.checkpoint import load_checkpoint
 
-    return load_checkpoint(model, torch_device, torch_dtype)
+    return load_checkpoint(model, torch_device, torch_dtype, constrained)
 
 
 def _device(name: str | None) -> torch.device | None:

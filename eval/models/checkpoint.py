@@ -18,30 +18,43 @@ if TYPE_CHECKING:  # importing them costs torch
 class CheckpointAnswerer:
     """A checkpoint of this project."""
 
-    def __init__(self, model_id: str, predictor: RSUniVLM) -> None:
+    def __init__(self, model_id: str, predictor: RSUniVLM, constrained: bool) -> None:
         self.box_codec, self.mask_codec = predictor.box_codec, predictor.mask_codec
-        self._id, self._predictor = model_id, predictor
+        self._id, self._predictor, self._constrained = model_id, predictor, constrained
 
     def answer_batch(
         self, requests: Sequence[Request], *, batch_size: int, max_new_tokens: int
     ) -> list[Answer]:
-        """See `rsunivlm.inference.predictor.RSUniVLM.answer_batch`."""
-        return self._predictor.answer_batch(requests, batch_size=batch_size, max_new_tokens=max_new_tokens)
+        """See `rsunivlm.inference.predictor.RSUniVLM.answer_batch`.
+
+        An answer depends on its own batch alone, to the last bit: what earlier ones left behind is not used.
+        """
+        from rsunivlm.inference.scheduler import Decoding  # imports torch
+
+        self._predictor.forget()
+        return self._predictor.answer_batch(
+            requests,
+            batch_size=batch_size,
+            # A grammar ends by itself; cut short, its answer would be malformed.
+            max_new_tokens=None if self._constrained else max_new_tokens,
+            decoding=Decoding(constrain=self._constrained),
+        )
 
     def describe(self) -> dict[str, Any]:
-        """Name, hash of the configuration and checksum of the weights."""
+        """Name, hash of the configuration, checksum of the weights, and whether grammars hold."""
         from rsunivlm.inference.loading import weights_checksum  # imports torch
 
         model = self._predictor.model
-        return {
+        described = {
             "id": self._id,
             "config_sha256": config_hash(model.config),
             "weights": weights_checksum(model),
         }
+        return described | {"constrained": True} if self._constrained else described
 
 
 def load_checkpoint(
-    model: str | None, device: torch.device | None, dtype: torch.dtype | None
+    model: str | None, device: torch.device | None, dtype: torch.dtype | None, constrained: bool
 ) -> CheckpointAnswerer:
     """A checkpoint folder or hub id, or the bundled checkpoint.
 
@@ -53,4 +66,4 @@ def load_checkpoint(
 
     checkpoint = model or bundled_checkpoint()
     predictor = RSUniVLM.from_pretrained(checkpoint, device=device, dtype=dtype)
-    return CheckpointAnswerer(Path(checkpoint).name if model is None else model, predictor)
+    return CheckpointAnswerer(Path(checkpoint).name if model is None else model, predictor, constrained)

@@ -27,6 +27,10 @@ def test_the_space_of_boxes_is_asked_for_only_where_there_are_boxes():
         (["--coordinates", "unit100"], "--coordinates is for --model hf:"),
         (["--model", "some/where", "--prompt-style", "plain"], "--prompt-style is for --model hf:"),
         (["--model", "hf:a/b"], "task vg is about boxes"),
+        (
+            ["--model", "hf:a/b", "--coordinates", "unit1", "--constrained"],
+            "--constrained is for checkpoints",
+        ),
         (["--model", "hf:a/b", "--coordinates", "inches"], "argument --coordinates: invalid choice"),
         (["--model", "hf:a/b", "--coordinates", "unit1", "--prompt-style", "rude"], "--prompt-style rude"),
         (["--model", "hf:./nowhere", "--coordinates", "unit1"], "no model folder ./nowhere"),
