@@ -13,7 +13,9 @@ Down, mask -> grid:
 
 Up, grid -> mask: ``nearest`` paints each cell; ``bilinear`` interpolates one plane per class (half-pixel
 centres, as in ``torch.nn.functional.interpolate(align_corners=False)``) and takes the largest, which for two
-classes is a threshold at 0.5. Ties go to the lower id, hence to the background.
+classes is a threshold at 0.5. Ties go to the lower id, hence to the background. Where a model says how sure
+it is of each cell, `soft_to_mask` interpolates these shares instead of the one class it chose: an edge then
+lies where the shares say, not half-way between two cells.
 
 Cell and pixel borders are compared in whole numbers (a pixel is `grid` units wide, a cell `pixels` units),
 so shares and ties are exact for every image size.
@@ -164,7 +166,33 @@ class MaskCodec(CodecSettings):
         cells: ClassMap = grid_ids.astype(np.uint8 if grid_ids.max() <= 255 else np.int32)
         if self.decode_rule == "nearest":
             return cells[np.ix_(_centres(self.grid, height), _centres(self.grid, width))]
-        return _interpolate(cells, height, width)
+        planes = {number: cells == number for number in np.unique(cells).tolist()}
+        # The sums are whole numbers up to 4 * height * width; below 2**24 the faster float32 is exact.
+        exact = 4 * height * width <= _EXACT_IN_FLOAT32
+        return _largest(planes, height, width, np.float32 if exact else np.float64).astype(cells.dtype)
+
+    def soft_to_mask(self, shares: npt.ArrayLike, size: tuple[int, int]) -> ClassMap:
+        """Bring soft labels to image size: interpolate each class's plane, then take the largest.
+
+        Args:
+            shares: [C, grid, grid] share or probability of each class in each cell, in any common unit; or
+                [grid, grid] probability of the only class there is besides the background.
+            size: (width, height) of the mask in pixels.
+
+        Returns:
+            [height, width] class ids, uint8 where they fit, else int32; ties go to the lower id.
+
+        Raises:
+            ValueError: wrong shape, or the size is not positive.
+        """
+        width, height = check_image_size(size)
+        planes = np.asarray(shares, dtype=np.float64)
+        if planes.ndim == 2:
+            planes = np.stack([1 - planes, planes])
+        if planes.ndim != 3 or planes.shape[1:] != (self.grid, self.grid):
+            raise ValueError(f"shares must have shape [C, {self.grid}, {self.grid}], got {[*planes.shape]}")
+        mask = _largest(dict(enumerate(planes)), height, width, np.float64)
+        return mask.astype(np.uint8 if len(planes) <= 256 else np.int32)
 
     def _vote(self, mask: npt.NDArray[Any], classes: list[int], ignore_index: int | None) -> Grid:
         """Rules ``area`` and ``majority``: compare the classes' shares of each cell."""
@@ -220,17 +248,17 @@ def _weights(pixels: int, cells: int) -> npt.NDArray[np.int64]:
     return weights
 
 
-def _interpolate(cells: ClassMap, height: int, width: int) -> ClassMap:
-    """[height, width] class with the largest bilinearly interpolated one-hot plane."""
-    # The products are whole numbers up to 4 * height * width; below 2**24 the faster float32 is exact.
-    dtype = np.float32 if 4 * height * width <= _EXACT_IN_FLOAT32 else np.float64
-    rows = _weights(height, cells.shape[0]).astype(dtype)
-    columns = _weights(width, cells.shape[1]).astype(dtype)
-    classes = np.unique(cells)
-    mask = np.full((height, width), classes[0], dtype=cells.dtype)
-    most = rows @ (cells == classes[0]).astype(dtype) @ columns.T
-    for number in classes[1:]:
-        plane = rows @ (cells == number).astype(dtype) @ columns.T
+def _largest(
+    planes: Mapping[int, npt.NDArray[Any]], height: int, width: int, dtype: type[np.floating[Any]]
+) -> npt.NDArray[np.int32]:
+    """[height, width] class whose [cells, cells] plane is the largest after bilinear interpolation."""
+    first, *others = planes
+    cells = len(planes[first])
+    rows, columns = _weights(height, cells).astype(dtype), _weights(width, cells).astype(dtype)
+    mask = np.full((height, width), first, dtype=np.int32)
+    most = rows @ planes[first].astype(dtype) @ columns.T
+    for number in others:
+        plane = rows @ planes[number].astype(dtype) @ columns.T
         mask[plane > most] = number
         np.maximum(most, plane, out=most)
     return mask

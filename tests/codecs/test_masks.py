@@ -114,6 +114,34 @@ def test_bilinear_ties_go_to_the_background():
     assert codec.grid_to_mask(np.array([[1, 0], [1, 0]]), (3, 1)).tolist() == [[1, 0, 0]]
 
 
+@settings(deadline=None)
+@given(
+    side=st.integers(1, 12), size=st.tuples(st.integers(1, 60), st.integers(1, 60)), seed=st.integers(0, 99)
+)
+def test_soft_labels_agree_with_torch_and_sure_ones_with_bilinear_decoding(side, size, seed):
+    width, height = size
+    codec, draw = MaskCodec(grid=side, decode_rule="bilinear"), np.random.default_rng(seed)
+    shares = draw.dirichlet(np.ones(3), (side, side)).transpose(2, 0, 1)
+    scores = torch.nn.functional.interpolate(
+        torch.from_numpy(shares)[None], (height, width), mode="bilinear", align_corners=False
+    )[0]
+    assert (codec.soft_to_mask(shares, size) == scores.argmax(0).numpy()).all()
+    assert (codec.soft_to_mask(shares[1], size) == (scores[1] > 0.5).numpy()).all()
+    grid = draw.integers(0, 3, (side, side))
+    sure = codec.soft_to_mask(np.arange(3)[:, None, None] == grid, size)
+    assert (sure == codec.grid_to_mask(grid, size)).all()
+    assert sure.dtype == np.uint8
+
+
+def test_a_soft_edge_lies_where_the_shares_say():
+    # Two cells of 4 pixels, the left one covered: its neighbour's share moves the edge beyond the middle.
+    for share, covered in ((0.0, 4), (0.25, 5), (0.45, 6)):
+        row = MaskCodec(grid=2).soft_to_mask(np.array([[1, share], [1, share]]), (8, 2))[0]
+        assert row.tolist() == [1] * covered + [0] * (8 - covered)
+    with pytest.raises(ValueError, match=r"shares must have shape \[C, 2, 2\], got \[2, 3, 3\]"):
+        MaskCodec(grid=2).soft_to_mask(np.zeros((3, 3)), (8, 2))
+
+
 def test_large_masks_and_many_classes_keep_their_ids():
     grid = np.arange(576).reshape(24, 24)
     for rule in ("nearest", "bilinear"):
