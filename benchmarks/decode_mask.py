@@ -39,8 +39,8 @@ from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Request
 from rsunivlm.inference.loading import bundled_checkpoint, load_checkpoint, quiet_libraries
 from rsunivlm.inference.predictor import RSUniVLM
-from rsunivlm.inference.runner import Feed, ModelRunner
-from rsunivlm.inference.scheduler import Decoding, Scheduler
+from rsunivlm.inference.runner import ModelRunner
+from rsunivlm.inference.scheduler import Decoding, Feed, Scheduler
 
 WAYS = {
     "constrained": Decoding(jump=False, drafts=False),

@@ -20,8 +20,8 @@ from rsunivlm.inference.answer import Answer, ImageLike, Request, read_answer
 from rsunivlm.inference.constraints import Constraints, mask_labels
 from rsunivlm.inference.conversation import Conversation
 from rsunivlm.inference.loading import load_checkpoint
+from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.inference.preparation import Prompt, prepare
-from rsunivlm.inference.runner import ModelRunner, PrefixStore
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
 from rsunivlm.tasks import Route, Task
 
@@ -200,6 +200,8 @@ class RSUniVLM:
 
     def scheduler(self, decoding: Decoding, slots: int) -> Scheduler:
         """A scheduler of its own; what questions about an image share is shared with all of them."""
+        from rsunivlm.inference.runner import ModelRunner  # imports transformers
+
         runner = ModelRunner(self.model, self.processor, slots, self._images, self._prefixes)
         return Scheduler(runner, decoding, slots)
 

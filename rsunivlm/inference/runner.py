@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,75 +21,18 @@ from torch import Tensor
 
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import ImageLike
+from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch
 from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
 
 if TYPE_CHECKING:
+    from rsunivlm.inference.scheduler import Feed
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
 KEPT_IMAGES = 64  # embeddings of so many images stay
 ENCODED_TOGETHER = 8
 KEPT_HEADS = 64  # rows of the head for so many grammars
-
-
-@dataclass(frozen=True)
-class Feed:
-    """New tokens of a row.
-
-    Attributes:
-        slot: The row's slot in the cache.
-        start: Position of the first of the tokens.
-        tokens: Token ids.
-        expert: Of the row.
-        images: Images whose placeholders are among the tokens, in order.
-    """
-
-    slot: int
-    start: int
-    tokens: Sequence[int]
-    expert: int
-    images: Sequence[Hashable] = ()
-
-
-@dataclass
-class PrefixStore:
-    """Keys and values of beginnings, the most recent ones, within a limit of memory."""
-
-    limit: int
-    _kept: OrderedDict[tuple[Hashable, int, tuple[int, ...]], Tensor] = field(default_factory=OrderedDict)
-    _bytes: int = 0
-
-    def find(self, images: Hashable, expert: int, ids: tuple[int, ...]) -> Tensor | None:
-        """The longest beginning of `ids` that is known, as keys and values [layers, 2, G, P, K].
-
-        At least the last token is left over: its score is what the answer begins with.
-        """
-        best: tuple[Hashable, int, tuple[int, ...]] | None = None
-        for key in self._kept:
-            known = key[2]
-            fits = key[:2] == (images, expert) and len(known) < len(ids) and ids[: len(known)] == known
-            if fits and (best is None or len(known) > len(best[2])):
-                best = key
-        if best is None:
-            return None
-        self._kept.move_to_end(best)
-        return self._kept[best]
-
-    def clear(self) -> None:
-        """Let go of everything."""
-        self._kept.clear()
-        self._bytes = 0
-
-    def add(self, images: Hashable, expert: int, ids: tuple[int, ...], pairs_l2GPK: Tensor) -> None:
-        """Keep a beginning; the oldest ones make room."""
-        key = (images, expert, ids)
-        if key in self._kept or pairs_l2GPK.nbytes > self.limit:
-            return
-        self._kept[key] = pairs_l2GPK
-        self._bytes += pairs_l2GPK.nbytes
-        while self._bytes > self.limit:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
 
 
 class ModelRunner:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from rsunivlm.codecs.automaton import State
 from rsunivlm.inference.answer import DecodingReport
 from rsunivlm.inference.constraints import Constraint
 from rsunivlm.inference.preparation import Prompt
-from rsunivlm.inference.runner import Feed, ModelRunner
+
+if TYPE_CHECKING:
+    from rsunivlm.inference.runner import ModelRunner  # imports transformers
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,25 @@ class Decoding:
 
 
 DEFAULT_DECODING = Decoding()
+
+
+@dataclass(frozen=True)
+class Feed:
+    """New tokens of a row.
+
+    Attributes:
+        slot: The row's slot in the cache.
+        start: Position of the first of the tokens.
+        tokens: Token ids.
+        expert: Of the row.
+        images: Images whose placeholders are among the tokens, in order.
+    """
+
+    slot: int
+    start: int
+    tokens: Sequence[int]
+    expert: int
+    images: Sequence[Hashable] = ()
 
 
 @dataclass(eq=False)
