@@ -13,9 +13,11 @@ Down, mask -> grid:
 
 Up, grid -> mask: ``nearest`` paints each cell; ``bilinear`` interpolates one plane per class (half-pixel
 centres, as in ``torch.nn.functional.interpolate(align_corners=False)``) and takes the largest, which for two
-classes is a threshold at 0.5. Ties go to the lower id, hence to the background. Where a model says how sure
-it is of each cell, `soft_to_mask` interpolates these shares instead of the one class it chose: an edge then
-lies where the shares say, not half-way between two cells.
+classes is a threshold at 0.5. Ties go to the lower id, hence to the background.
+
+Where a model says how sure it is of each cell, `soft_to_mask` interpolates these shares instead of the one
+class it chose, and corrects them until each cell of the mask holds its share (Tobler's pycnophylactic
+interpolation, 1979): edges lie where the shares say, and a thing smaller than a cell keeps its area.
 
 Cell and pixel borders are compared in whole numbers (a pixel is `grid` units wide, a cell `pixels` units),
 so shares and ties are exact for every image size.
@@ -37,6 +39,7 @@ from rsunivlm.codecs.settings import CodecSettings, check_choice, check_image_si
 ClassMap = npt.NDArray[np.integer[Any]]
 
 _EXACT_IN_FLOAT32 = 2**24
+_CORRECTION = 0.5  # of what a cell lacks, in one round; whole steps swing back and forth
 
 
 @dataclass(frozen=True)
@@ -171,13 +174,15 @@ class MaskCodec(CodecSettings):
         exact = 4 * height * width <= _EXACT_IN_FLOAT32
         return _largest(planes, height, width, np.float32 if exact else np.float64).astype(cells.dtype)
 
-    def soft_to_mask(self, shares: npt.ArrayLike, size: tuple[int, int]) -> ClassMap:
-        """Bring soft labels to image size: interpolate each class's plane, then take the largest.
+    def soft_to_mask(self, shares: npt.ArrayLike, size: tuple[int, int], rounds: int = 4) -> ClassMap:
+        """Bring soft labels to image size.
 
         Args:
-            shares: [C, grid, grid] share or probability of each class in each cell, in any common unit; or
-                [grid, grid] probability of the only class there is besides the background.
+            shares: [C, grid, grid] share or probability of each class in each cell, adding up to 1; or
+                [grid, grid] that of the only class there is besides the background.
             size: (width, height) of the mask in pixels.
+            rounds: corrections of what is interpolated towards a mask that holds these shares; 0 only
+                interpolates. For classes that are all but certain in every cell, 0 is better.
 
         Returns:
             [height, width] class ids, uint8 where they fit, else int32; ties go to the lower id.
@@ -186,31 +191,35 @@ class MaskCodec(CodecSettings):
             ValueError: wrong shape, or the size is not positive.
         """
         width, height = check_image_size(size)
-        planes = np.asarray(shares, dtype=np.float64)
-        if planes.ndim == 2:
-            planes = np.stack([1 - planes, planes])
-        if planes.ndim != 3 or planes.shape[1:] != (self.grid, self.grid):
-            raise ValueError(f"shares must have shape [C, {self.grid}, {self.grid}], got {[*planes.shape]}")
+        wanted = np.asarray(shares, dtype=np.float64)
+        if wanted.ndim == 2:
+            wanted = np.stack([1 - wanted, wanted])
+        if wanted.ndim != 3 or wanted.shape[1:] != (self.grid, self.grid):
+            raise ValueError(f"shares must have shape [C, {self.grid}, {self.grid}], got {[*wanted.shape]}")
+        planes = wanted.copy()
         mask = _largest(dict(enumerate(planes)), height, width, np.float64)
+        rows, columns = _overlaps(height, self.grid), _overlaps(width, self.grid)
+        for _ in range(rounds):
+            for number, plane in enumerate(planes):
+                held = _area(mask == number, rows, columns) / (height * width)
+                plane += _CORRECTION * (wanted[number] - held)
+            mask = _largest(dict(enumerate(planes)), height, width, np.float64)
         return mask.astype(np.uint8 if len(planes) <= 256 else np.int32)
 
     def _vote(self, mask: npt.NDArray[Any], classes: list[int], ignore_index: int | None) -> Grid:
         """Rules ``area`` and ``majority``: compare the classes' shares of each cell."""
         rows, columns = (_overlaps(pixels, self.grid) for pixels in mask.shape)
-
-        def area(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-            # Sums along one side stay below 2**24, so float32 holds them exactly.
-            return (rows @ chosen.astype(np.float32)).astype(np.float64) @ columns.T.astype(np.float64)
-
         voters = classes if self.encode_rule == "majority" else [number for number in classes if number > 0]
         winner = np.zeros((self.grid, self.grid), dtype=np.int64)
         most = np.zeros((self.grid, self.grid))
         for number in voters:
-            share = area(mask == number)
+            share = _area(mask == number, rows, columns)
             winner[share > most] = number
             most = np.maximum(most, share)
         if self.encode_rule == "area":
-            labelled = float(mask.size) if ignore_index is None else area(mask != ignore_index)
+            labelled = (
+                float(mask.size) if ignore_index is None else _area(mask != ignore_index, rows, columns)
+            )
             winner[most <= self.area_threshold * labelled] = 0
         return winner
 
@@ -235,6 +244,14 @@ def _overlaps(pixels: int, cells: int) -> npt.NDArray[np.float32]:
     low = np.maximum(cell * pixels, pixel * cells)
     high = np.minimum((cell + 1) * pixels, (pixel + 1) * cells)
     return np.maximum(high - low, 0).astype(np.float32)
+
+
+def _area(
+    chosen: npt.NDArray[np.bool_], rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """[cells, cells] area of chosen pixels in each cell, from the overlaps of both sides."""
+    # Sums along one side stay below 2**24, so float32 holds them exactly.
+    return (rows @ chosen.astype(np.float32)).astype(np.float64) @ columns.T.astype(np.float64)
 
 
 def _weights(pixels: int, cells: int) -> npt.NDArray[np.int64]:

@@ -125,10 +125,10 @@ def test_soft_labels_agree_with_torch_and_sure_ones_with_bilinear_decoding(side,
     scores = torch.nn.functional.interpolate(
         torch.from_numpy(shares)[None], (height, width), mode="bilinear", align_corners=False
     )[0]
-    assert (codec.soft_to_mask(shares, size) == scores.argmax(0).numpy()).all()
-    assert (codec.soft_to_mask(shares[1], size) == (scores[1] > 0.5).numpy()).all()
+    assert (codec.soft_to_mask(shares, size, rounds=0) == scores.argmax(0).numpy()).all()
+    assert (codec.soft_to_mask(shares[1], size, rounds=0) == (scores[1] > 0.5).numpy()).all()
     grid = draw.integers(0, 3, (side, side))
-    sure = codec.soft_to_mask(np.arange(3)[:, None, None] == grid, size)
+    sure = codec.soft_to_mask(np.arange(3)[:, None, None] == grid, size, rounds=0)
     assert (sure == codec.grid_to_mask(grid, size)).all()
     assert sure.dtype == np.uint8
 
@@ -136,10 +136,26 @@ def test_soft_labels_agree_with_torch_and_sure_ones_with_bilinear_decoding(side,
 def test_a_soft_edge_lies_where_the_shares_say():
     # Two cells of 4 pixels, the left one covered: its neighbour's share moves the edge beyond the middle.
     for share, covered in ((0.0, 4), (0.25, 5), (0.45, 6)):
-        row = MaskCodec(grid=2).soft_to_mask(np.array([[1, share], [1, share]]), (8, 2))[0]
+        row = MaskCodec(grid=2).soft_to_mask(np.array([[1, share], [1, share]]), (8, 2), rounds=0)[0]
         assert row.tolist() == [1] * covered + [0] * (8 - covered)
     with pytest.raises(ValueError, match=r"shares must have shape \[C, 2, 2\], got \[2, 3, 3\]"):
         MaskCodec(grid=2).soft_to_mask(np.zeros((3, 3)), (8, 2))
+
+
+def test_corrected_soft_labels_keep_the_shares_of_cells():
+    y, x = np.mgrid[:120, :160]
+    ids = np.zeros((120, 160), np.uint8)
+    ids[((y - 50) / 30) ** 2 + ((x - 60) / 45) ** 2 < 1] = 1
+    ids[92:102, 122:132] = 2  # a third of the one cell it lies in
+    cells = [(ids == number).reshape(8, 15, 8, 20).mean(axis=(1, 3)) for number in range(3)]
+    codec = MaskCodec(grid=8)
+    plain, corrected = (codec.soft_to_mask(cells, (160, 120), rounds=rounds) for rounds in (0, 8))
+    assert (plain == ids).mean() < 0.985 < 0.99 < (corrected == ids).mean()
+    assert not (plain == 2).any()
+    assert 80 <= (corrected == 2).sum() <= 120
+    for number in range(3):
+        kept = (corrected == number).reshape(8, 15, 8, 20).mean(axis=(1, 3))
+        assert abs(kept - cells[number]).max() < 0.15
 
 
 def test_large_masks_and_many_classes_keep_their_ids():
