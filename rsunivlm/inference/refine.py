@@ -53,7 +53,7 @@ class GuidedFilter:
         ]
         filtered = np.zeros_like(plane)
         for row, channel, own in zip(self._inverse, self._guide, self._means, strict=True):
-            slope = sum(weight * part for weight, part in zip(row, shared, strict=True))
+            slope = row[0] * shared[0] + row[1] * shared[1] + row[2] * shared[2]
             filtered += self._mean(slope) * channel
             mean = mean - slope * own  # becomes the offset
         return filtered + self._mean(mean)

@@ -20,7 +20,7 @@ CHANGED = "[SEG] Which areas belong to ship and have undergone changes?"
 class Oracle:
     """Answers about pictures that are their own true masks: white is the ship."""
 
-    def __init__(self, grid: int = 12, boxes: str | None = None, blind_below: int = 0, rubbish: bool = False):
+    def __init__(self, grid: int = 24, boxes: str | None = None, blind_below: int = 0, rubbish: bool = False):
         self.codec, self.boxes, self.blind_below, self.rubbish = MaskCodec(grid), boxes, blind_below, rubbish
         self.asked: list[Request] = []
 
@@ -68,9 +68,9 @@ def test_the_second_look_is_the_mask_and_one_cell_and_finer():
     oracle, picture = Oracle(), scene((103, 44, 139, 68))
     (coarse,) = oracle.answer_batch([asked_about(picture)])
     (answer,) = answer_zoomed(oracle.answer_batch, [asked_about(picture)])
-    # Cells of 20 x 10 pixels; those with their centre on the ship span 100..140 x 40..70.
-    assert oracle.asked[-1].images[0].size == (40 + 2 * 20, 30 + 2 * 10)
-    assert iou(coarse, picture) < 0.75 < 0.9 < iou(answer, picture)
+    # Cells of 10 x 5 pixels; those with their centre on the ship span 100..140 x 45..70.
+    assert oracle.asked[-1].images[0].size == (40 + 2 * 10, 25 + 2 * 5)
+    assert iou(coarse, picture) < 0.81 < 0.94 < iou(answer, picture)
     assert answer.mask.shape == (120, 240)
     first, second = answer.text.split("\n\n")
     assert first == coarse.text
@@ -80,8 +80,8 @@ def test_the_second_look_is_the_mask_and_one_cell_and_finer():
 
 
 def test_a_box_finds_what_the_first_look_misses():
-    picture = scene((103, 46, 109, 49))
-    oracle = Oracle(boxes="[42, 37, 46, 42]")
+    picture = scene((106, 43, 112, 46))  # no cell has its centre here
+    oracle = Oracle(boxes="[44, 36, 47, 38]")
     by_mask = answer_zoomed(oracle.answer_batch, [asked_about(picture)])
     assert not by_mask[0].mask.any()
     (answer,) = answer_zoomed(oracle.answer_batch, [asked_about(picture)], find="box")
@@ -115,7 +115,7 @@ def test_both_images_of_a_pair_are_cropped_alike():
     before, after = scene((10, 10, 20, 20)), scene((103, 44, 139, 68))
     oracle = Oracle()
     (answer,) = answer_zoomed(oracle.answer_batch, [Request([before, after], CHANGED, labels=["ship"])])
-    assert [image.size for image in oracle.asked[-1].images] == [(80, 50)] * 2
+    assert [image.size for image in oracle.asked[-1].images] == [(60, 35)] * 2
     assert iou(answer, after) > 0.9
 
 
