@@ -12,7 +12,8 @@ empty goes through each option as a model that knows every answer would use it; 
     grid 27            27 x 27 cells, one for each visual token (to be trained so)
     2 x 2, 3 x 3       overlapping tiles, each asked on its own as above, read with interpolation
     zoom               asked again in a crop around the first mask, or around the true box written as text
-    soft               every cell's cover instead of yes or no: the decoder's probabilities, were they perfect
+    soft               every cell's cover instead of yes or no: the decoder's probabilities, were they perfect;
+                       uncorrected: only interpolated
 
 IoU is the mean over masks; "guided" is the IoU after the guided filter has moved the edges. Tokens are those
 of all texts of a mask together, by the bundled tokenizer and those of --tokenizer NAME=tokenizer.json. Times
@@ -84,8 +85,11 @@ class Drawn:
     seconds: float = 0.0
 
 
-def tiled(codec: MaskCodec, tiles: int = 1, *, soft: bool = False) -> Callable[[Truth], Drawn]:
-    """The whole image, or `tiles` x `tiles` that overlap by an eighth of their side."""
+def tiled(codec: MaskCodec, tiles: int = 1, *, soft: int | None = None) -> Callable[[Truth], Drawn]:
+    """The whole image, or `tiles` x `tiles` that overlap by an eighth of their side.
+
+    `soft`: read the cells' cover instead of the text, with so many rounds of correction.
+    """
 
     def draw(truth: Truth) -> Drawn:
         height, width = truth.mask.shape
@@ -97,10 +101,10 @@ def tiled(codec: MaskCodec, tiles: int = 1, *, soft: bool = False) -> Callable[[
             cover = Image.fromarray(inside.astype(np.float32)).resize((codec.grid,) * 2, Image.Resampling.BOX)
             size = inside.shape[1], inside.shape[0]
             started = time.process_time()
-            if soft:
-                read = codec.soft_to_mask(np.asarray(cover), size)
-            else:
+            if soft is None:
                 read, _ = codec.decode(drawn.texts[-1], LABELS, size)
+            else:
+                read = codec.soft_to_mask(np.asarray(cover), size, soft)
             part.paste(read == 1, drawn.mask)
             drawn.seconds += time.process_time() - started
         return drawn
@@ -157,8 +161,9 @@ OPTIONS: dict[str, Callable[[Truth], Drawn]] = {
     "3 x 3": tiled(BILINEAR, 3),
     "zoom on the mask": zoomed(BILINEAR, "mask"),
     "zoom on the box": zoomed(BILINEAR, "box"),
-    "soft": tiled(BILINEAR, soft=True),
-    "soft, 2 x 2": tiled(BILINEAR, 2, soft=True),
+    "soft, uncorrected": tiled(BILINEAR, soft=0),
+    "soft": tiled(BILINEAR, soft=4),
+    "soft, 2 x 2": tiled(BILINEAR, 2, soft=4),
 }
 
 
