@@ -12,8 +12,8 @@ empty goes through each option as a model that knows every answer would use it; 
     grid 27            27 x 27 cells, one for each visual token (to be trained so)
     2 x 2, 3 x 3       overlapping tiles, each asked on its own as above, read with interpolation
     zoom               asked again in a crop around the first mask, or around the true box written as text
-    soft               every cell's cover instead of yes or no: the decoder's probabilities, were they perfect;
-                       uncorrected: only interpolated
+    soft               every cell's cover instead of yes or no: the decoder's probabilities, were they
+                       perfect; uncorrected: only interpolated
 
 IoU is the mean over masks; "guided" is the IoU after the guided filter has moved the edges. Tokens are those
 of all texts of a mask together, by the bundled tokenizer and those of --tokenizer NAME=tokenizer.json. Times

@@ -1,4 +1,4 @@
-"""The benchmark runs on the bundled set and on a COCO file, and its ceilings are in the order they must have."""
+"""The benchmark runs on the bundled set and on a COCO file; finer options have higher ceilings."""
 
 from __future__ import annotations
 
