@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--model", help="checkpoint folder or hub id (default: the bundled nano checkpoint)")
     ask.add_argument("--task", help="override the router: sc, vqa, cap, vg, reg, ss, cc, cd or a task token")
     ask.add_argument("--labels", help="comma-separated classes that a mask may hold")
+    ask.add_argument("--choices", help="comma-separated answers that are allowed, e.g. yes,no")
+    ask.add_argument("--free", action="store_true", help="do not hold boxes, masks and classes to a grammar")
+    ask.add_argument("--soft", action="store_true", help="draw a mask's edges by the decoder's probabilities")
     ask.add_argument("--out", type=Path, help="write a picture with the answer drawn on it")
     ask.add_argument("--json", action="store_true", help="print the answer as JSON")
     ask.add_argument("--max-new-tokens", type=int, help="limit of the answer's length")
@@ -108,11 +111,19 @@ def _ask(args: argparse.Namespace) -> int:
     pictures = [open_image(image) for image in images]  # before the model is loaded: bad input fails at once
     from rsunivlm.inference.loading import bundled_checkpoint, quiet_libraries
     from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference.scheduler import Decoding
 
     quiet_libraries()
     model = RSUniVLM.from_pretrained(args.model or bundled_checkpoint(), device=args.device)
-    labels = [label.strip() for label in args.labels.split(",")] if args.labels else None
-    answer = model.ask(pictures, prompt, task=args.task, labels=labels, max_new_tokens=args.max_new_tokens)
+    answer = model.ask(
+        pictures,
+        prompt,
+        task=args.task,
+        labels=_listed(args.labels),
+        choices=_listed(args.choices),
+        max_new_tokens=args.max_new_tokens,
+        decoding=Decoding(constrain=not args.free, soft_masks=args.soft),
+    )
     if args.out is not None:
         from rsunivlm.inference.draw import render_answer
 
@@ -131,6 +142,10 @@ def _ask(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",")] if text else None
 
 
 def _info(args: argparse.Namespace) -> int:

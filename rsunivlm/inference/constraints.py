@@ -21,7 +21,7 @@ import numpy as np
 
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.codecs.automaton import Automaton, State
-from rsunivlm.codecs.grammar import box_grammar, choice_grammar, mask_grammar
+from rsunivlm.codecs.grammar import MaskPieces, box_grammar, choice_grammar, mask_grammar
 from rsunivlm.codecs.row_draft import RowDraft
 from rsunivlm.inference.answer import Request
 from rsunivlm.tasks import TEMPLATES, Route, Task
@@ -35,10 +35,18 @@ _KEPT_COLUMNS = 1 << 16
 
 
 class Constraint:
-    """An automaton as the scheduler uses it: with the places of tokens among its vocabulary, and drafts."""
+    """An automaton as the scheduler uses it: with the places of tokens among its vocabulary, and drafts.
 
-    def __init__(self, automaton: Automaton, row_draft: RowDraft | None = None) -> None:
-        self._row_draft = row_draft
+    Attributes:
+        start: State before the first token.
+        vocabulary: Sorted tokens that the grammar can ever allow.
+        pieces: What a mask's text is made of; None for other answers.
+    """
+
+    def __init__(
+        self, automaton: Automaton, pieces: MaskPieces | None = None, row_draft: RowDraft | None = None
+    ) -> None:
+        self.pieces, self._row_draft = pieces, row_draft
         self.start, self.vocabulary = automaton.start, automaton.vocabulary
         self.allowed, self.step = automaton.allowed, automaton.step
         self.columns = lru_cache(maxsize=_KEPT_COLUMNS)(self._columns)
@@ -92,7 +100,8 @@ class Constraints:
             return Constraint(box_grammar(self._box_codec, self._encode, self._end, MAX_BOXES))
         labels = (self._mask_codec.background, *values)
         automaton = mask_grammar(self._mask_codec, labels, self._encode, self._end)
-        return Constraint(automaton, RowDraft(self._mask_codec, labels, self._encode))
+        pieces = MaskPieces.of(self._mask_codec, labels, self._encode)
+        return Constraint(automaton, pieces, RowDraft(self._mask_codec, labels, self._encode))
 
 
 def mask_labels(request: Request, route: Route) -> tuple[str, ...] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.inference.preparation import Prompt, prepare
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
+from rsunivlm.inference.soft_labels import soft_labels
 from rsunivlm.tasks import Route, Task
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ class RSUniVLM:
         labels: Sequence[str] | None = None,
         choices: Sequence[str] | None = None,
         max_new_tokens: int | None = None,
+        decoding: Decoding = DEFAULT_DECODING,
     ) -> Answer:
         """Ask one question about an image or a pair.
 
@@ -125,12 +128,13 @@ class RSUniVLM:
             labels: Classes a mask may hold; by default those the prompt or the answer names.
             choices: The answers that are allowed, e.g. `["yes", "no"]`.
             max_new_tokens: Limit of the answer's length.
+            decoding: How to decode.
 
         Raises:
             ValueError: See `answer_batch`.
         """
         request = Request(as_images(images), prompt, task, labels, choices, max_new_tokens=max_new_tokens)
-        return self.answer_batch([request])[0]
+        return self.answer_batch([request], decoding=decoding)[0]
 
     def answer_batch(
         self,
@@ -239,6 +243,7 @@ class RSUniVLM:
             limit=min(request.max_new_tokens or max_new_tokens or usual, room),
             end_token=self.processor.end_token_id,
             keep=keep or bool(request.history),
+            choices={} if decoding.soft_masks and constraint is not None and constraint.pieces else None,
             on_tokens=None if on_text is None else TextPieces(self.text_of, on_text),
         )
 
@@ -246,7 +251,7 @@ class RSUniVLM:
         """The answer of a job that is done."""
         request, route = job.prompt.request, job.prompt.route
         labels = mask_labels(request, route) if job.constraint is not None else request.labels
-        return read_answer(
+        answer = read_answer(
             self.text_of(job.tokens),
             route,
             job.size,
@@ -256,6 +261,10 @@ class RSUniVLM:
             finished=job.finished,
             decoding=job.report,
         )
+        if job.choices is None or job.constraint is None or job.constraint.pieces is None or not job.finished:
+            return answer
+        shares = soft_labels(job.constraint.pieces, job.tokens, job.choices)
+        return replace(answer, mask=self.mask_codec.soft_to_mask(shares, job.size))
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """What tokens spell, control tokens left out."""

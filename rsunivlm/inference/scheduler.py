@@ -38,6 +38,8 @@ class Decoding:
         jump: Write tokens that the grammar leaves no choice about without a pass each.
         drafts: Draft the coming rows of a mask.
         draft_tokens: Most tokens of a draft.
+        soft_masks: Note how sure the decoder was, and draw the edges of masks by it (see
+            `rsunivlm.inference.soft_labels`). The text is the same.
         count_changes: Count how often the grammar kept the model from its first choice. Takes the scores of
             all tokens at every step, hence one pass a token: `jump` and `drafts` are off then.
     """
@@ -46,6 +48,7 @@ class Decoding:
     jump: bool = True
     drafts: bool = True
     draft_tokens: int = 32
+    soft_masks: bool = False
     count_changes: bool = False
 
 
@@ -84,6 +87,8 @@ class Job:
         on_tokens: Called after every pass with the answer's tokens so far, and whether these are all.
         tokens: The answer's tokens, without the end token.
         finished: The answer has come to its end; else it was cut at a limit.
+        choices: Where a mask left a choice, the probability of each allowed token, by place in the answer;
+            only where soft masks are wanted.
         size: (width, height) of the image asked about; of a pair, the second one.
         error: Why there is no answer.
         report: What decoding did.
@@ -97,6 +102,7 @@ class Job:
     on_tokens: Callable[[list[int], bool], None] | None = None
     tokens: list[int] = field(default_factory=list)
     finished: bool = False
+    choices: dict[int, dict[int, float]] | None = None
     size: tuple[int, int] = (0, 0)
     error: ValueError | None = None
     report: DecodingReport | None = None
@@ -313,7 +319,12 @@ class _Row:
             token = int(options[0])
         else:
             assert scores is not None  # `choices` asked for them
-            token = int(options[scores[self.constraint.columns(self._state)].argmax()])
+            allowed = scores[self.constraint.columns(self._state)]
+            token = int(options[allowed.argmax()])
+            if self.job.choices is not None:
+                chances = np.exp(allowed - allowed.max())
+                given = zip(options.tolist(), (chances / chances.sum()).tolist(), strict=True)
+                self.job.choices[len(self.job.tokens)] = dict(given)
         if best is not None:
             self._changed += token != best
         return token
