@@ -1,12 +1,13 @@
 """Start a training stage: choose the recipe, make its data, train.
 
-`train_stage1.sh` and `train_stage2.sh` call `main`. The arguments are a recipe (a file, or the name of one in
+`train_stage1.sh` and `train_stage2.sh` call `run`. The arguments are a recipe (a file, or the name of one in
 `scripts/recipes`) and overrides, ``key=value`` or ``--key value``. Without a recipe the paper's runs if its
 datasets and base weights are in place, else the bundled `quick` recipe, after saying what is missing.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 SCRIPTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(SCRIPTS.parent))  # so that an uninstalled checkout runs too
@@ -24,6 +25,24 @@ LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))
 
 # Commands that fill a folder -> the file they write last. The folder alone says nothing: some work inside it.
 FINISHED = {"convert": "conversion.json", "synth": "manifest.json", "tokenizer": "tokenizer.json"}
+
+
+def run(stage: Literal[1, 2]) -> NoReturn:
+    """Run one stage as a program."""
+    code = 1  # of an error that nothing catches
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        # DeepSpeed keeps process groups that destroy_process_group does not end, and at a normal exit their
+        # gloo threads sometimes abort the process, though all is done. Registered before any library is
+        # imported, this comes last: after whatever loggers and loader workers do at the end.
+        atexit.register(leave)
+    code = main(stage)
+    sys.exit(code)
 
 
 def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:

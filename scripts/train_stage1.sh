@@ -11,9 +11,7 @@
 exec "${PYTHON:-python}" -u "$0" "$@"
 : <<'# end'
 '''
-import sys
+from launch import run  # scripts/launch.py
 
-from launch import main  # scripts/launch.py
-
-sys.exit(main(stage=1))
+run(stage=1)
 # end

@@ -103,6 +103,36 @@ def test_two_deepspeed_processes_train_as_one(
     assert differences.max() < 2e-4
 
 
+ENDING = """
+import atexit, os, launch
+class Group:
+    def __del__(self):
+        os.abort()
+def main(stage):
+    atexit.register(print, "the logger ends", flush=False)
+    print("stage", stage, flush=False)
+    return {result}
+group, launch.main = Group(), main
+launch.run(2)
+"""
+
+
+@pytest.mark.parametrize(("result", "code"), [("0", 0), ("2", 2), ("1 / 0", 1)])
+def test_one_of_several_processes_ends_before_what_libraries_left_can_abort_it(
+    result: str, code: int
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING.format(result=result)],
+        cwd=SCRIPTS,
+        env={**os.environ, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code
+    assert ended.stdout == "stage 2\nthe logger ends\n"
+    assert ("ZeroDivisionError" in ended.stderr) == (code == 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

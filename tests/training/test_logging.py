@@ -99,6 +99,7 @@ def test_tensorboard_shows_losses_by_task_and_each_step_once(toy_recipe, tmp_pat
         patched.setattr(run.RSUniVLMTrainer, "training_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             run.train(load_recipe(toy_recipe(), 1, settings))
+    assert len(scalars(tmp_path / "logs/out")["train/loss"]) == 3  # on disk at once: no exit may lose them
     folder = run.train(load_recipe(toy_recipe(), 1, settings))
     curve = json.loads((folder / "training.json").read_text())["loss"]["curve"]
     shown = scalars(tmp_path / "logs/out")
