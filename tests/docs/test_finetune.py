@@ -51,7 +51,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_the_lines_make_a_model_that_knows_the_classes(checkout: Path) -> None:
     page = (ROOT / "docs/finetune.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    (_, commands), (_, program) = blocks[:2]
+    (_, commands), (_, program), (_, with_lora) = blocks
     assert len((commands + program).splitlines()) <= 20
     environment = {
         **os.environ,
@@ -83,3 +83,5 @@ def test_the_lines_make_a_model_that_knows_the_classes(checkout: Path) -> None:
             assert same[1:].all(), f"{name}: region and pixel experts must not move"
         else:
             assert same.all(), name
+    run("bash", "-e", "-c", with_lora.strip() + " max_steps=1")
+    assert (checkout / "runs/mine/lora/adapter").is_dir()
