@@ -125,7 +125,10 @@ def test_info_of_an_adaptation_stands_beside_the_printed_counts(capsys) -> None:
 def test_plan_says_what_fits(capsys) -> None:
     assert main(["plan", "--gpus", "4", "--memory", "48"]) == 0
     text = capsys.readouterr().out
-    assert text.count("recommended for 48 GB: ZeRO 2, packing=true max_length=") == 2
+    assert (
+        text.count("recommended for 48 GB: ZeRO 2, deepspeed=scripts/zero2.json packing=true max_length=")
+        == 2
+    )
     assert "stage 2 (gmoe): 941,359,104 of 1,521,190,944 parameters trained" in text
     assert main(["plan", "--gpus", "1", "--memory", "24", "--stage", "2", "--json"]) == 0
     (plan,) = json.loads(capsys.readouterr().out)

@@ -1,14 +1,15 @@
 """Memory of one GPU in training, computed from the sizes of a model: what `rsunivlm plan` prints.
 
 Per parameter, with a = 2 bytes in bf16 and 4 in fp32, P parameters of which T are trained, N GPUs
-(Rajbhandari et al., "ZeRO", 2020, section 3; buffers as DeepSpeed 0.19 allocates them):
+(Rajbhandari et al., "ZeRO", 2020, section 3; buffers as DeepSpeed 0.19 allocates them with the limits that
+`scripts/zero*.json` set: buckets of b = 2e8 elements, 3e8 gathered parameters):
 
 | ZeRO | weights | gradients | AdamW | buffers |
 |---|---|---|---|---|
 | 0: no DeepSpeed | 4 P, and 2 P copies for autocast in bf16 | 4 T | 8 T | DDP's buckets, 4 T where N > 1 |
-| 1 | a P | a T | 12 T / N | a x 5e8 |
-| 2 | a P | a T / N | 12 T / N | 2 x a x 5e8 |
-| 3 | a P / N, and a x min(P, 1e9) gathered | a T / N | 12 T / N | a x 5e8 |
+| 1 | a P | a T | 12 T / N | a b |
+| 2 | a P | a T / N | 12 T / N | 2 a b |
+| 3 | a P / N, and a min(P, 3e8) gathered | a T / N | 12 T / N | a b |
 
 AdamW's 12 bytes are master weight and two moments; offloaded (ZeRO 2, 3) they and the gradients lie in host
 memory. The update itself needs another 8 T / N for a moment, after activations and buffers are gone.
@@ -43,8 +44,10 @@ from rsunivlm.training.lora import lora_config
 
 GB = 10**9
 RESERVE = 2 * GB
-BUCKET = 500_000_000  # elements; DeepSpeed's reduce_bucket_size
-LIVE = 1_000_000_000  # parameters; DeepSpeed's stage3_max_live_parameters
+# As in scripts/zero*.json. DeepSpeed's own, 5e8 and 1e9, are as large as this whole model; these still hold
+# its largest weight (the word embedding, 1.4e8) in one piece.
+BUCKET = 200_000_000  # elements; reduce_bucket_size
+LIVE = 300_000_000  # parameters; stage3_max_live_parameters
 LONGEST_PACK = 16_384  # longer rows make nothing faster
 PACK_STEP = 1024
 HEADROOM = 0.9  # of a card's memory: recommendations leave a tenth to what the formula does not know
@@ -81,6 +84,11 @@ class Setup:
             raise ValueError(f"ZeRO has stages 0 to 3, not {self.zero}")
         if self.offload and self.zero < 2:
             raise ValueError(f"offloading needs ZeRO 2 or 3, not {self.zero}")
+
+    @property
+    def deepspeed(self) -> str:
+        """The bundled DeepSpeed configuration; empty without DeepSpeed."""
+        return f"scripts/zero{self.zero}{'_offload' if self.offload else ''}.json" if self.zero else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ class Plan:
             "gpus": setup.gpus,
             "zero": setup.zero,
             "offload": setup.offload,
+            "deepspeed": setup.deepspeed,
             "precision": setup.precision,
             "gradient_checkpointing": setup.checkpointing,
             "pack_length": setup.pack_length,
@@ -104,7 +105,7 @@ class Plan:
         if self.advice is None:
             return f"nothing to recommend: no setup fits {self.gigabytes:g} GB with a tenth to spare"
         setup = self.advice.setup
-        settings = f"packing=true max_length={setup.pack_length} batch_size=1"
+        settings = f"deepspeed={setup.deepspeed} packing=true max_length={setup.pack_length} batch_size=1"
         if setup.checkpointing:
             settings += " gradient_checkpointing=true"
         offloaded = ""

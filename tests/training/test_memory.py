@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,21 @@ from rsunivlm.models.counts import PRESETS
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.training.adaptations import make_adaptation, prepared_on_meta
-from rsunivlm.training.memory import GB, RESERVE, Memory, Setup, activations, longest_pack, memory, recommend
+from rsunivlm.training.memory import (
+    BUCKET,
+    GB,
+    LIVE,
+    RESERVE,
+    Memory,
+    Setup,
+    activations,
+    longest_pack,
+    memory,
+    recommend,
+)
 from rsunivlm.training.stages import prepare_stage
 
+ROOT = Path(__file__).resolve().parents[2]
 LENGTH, IMAGES = 256, 3
 
 
@@ -129,7 +143,7 @@ def test_published_size_by_hand() -> None:
     assert found.weights == 2 * total
     assert found.gradients == 2 * trained / 4
     assert found.optimizer == 12 * trained / 4
-    assert found.buffers == 2e9
+    assert found.buffers == 2 * 2 * 2e8
     language = 24 * (24 * 896 + 8 * 4864) * 4096
     tower = 26 * (16 * 1152 + 4 * 4304) * 5 * 729
     connector = 5 * 729 * 2 * (1152 + 2 * 896)
@@ -158,7 +172,7 @@ def test_published_size_by_hand() -> None:
     offloaded = memory(stage1, Setup(gpus=4, zero=2, offload=True, pack_length=4096))
     assert (offloaded.gradients, offloaded.optimizer, offloaded.host) == (0, 0, 16 * trained / 4)
     gathered = memory(stage1, Setup(gpus=4, zero=3, pack_length=4096))
-    assert gathered.weights == 2 * total * 1.25  # DeepSpeed keeps up to 1e9 gathered parameters
+    assert gathered.weights == 2 * (total / 4 + 3e8)
 
 
 @pytest.mark.full_size
@@ -176,6 +190,26 @@ def test_recommendations_fit_and_the_next_longer_row_does_not() -> None:
         assert lengths == sorted(lengths)
         assert recommend(model, Setup(gpus=1), 4) is None
         assert longest_pack(model, Setup(gpus=1, zero=0), 10) == 0
+
+
+@pytest.mark.parametrize("zero", [1, 2, 3])
+@pytest.mark.parametrize("offload", [False, True])
+def test_the_bundled_configurations_are_what_the_formula_counts(zero: int, offload: bool) -> None:
+    if offload and zero == 1:
+        pytest.skip("there is no such setup")
+    setup = Setup(zero=zero, offload=offload)
+    settings = json.loads((ROOT / setup.deepspeed).read_text(encoding="utf-8"))
+    sharding = settings["zero_optimization"]
+    assert sharding["stage"] == zero
+    assert sharding["reduce_bucket_size"] == BUCKET
+    # Two buffers, of which one is sent while the other fills: ZeRO 2 only.
+    assert sharding.get("overlap_comm", False) == (zero == 2)
+    assert ("offload_optimizer" in sharding) == offload
+    assert settings.get("zero_force_ds_cpu_optimizer", True) != offload
+    if zero == 3:
+        assert sharding["stage3_max_live_parameters"] == sharding["stage3_max_reuse_distance"] == LIVE
+    else:
+        assert sharding["allgather_bucket_size"] == BUCKET
 
 
 def test_the_update_counts_where_it_is_the_peak() -> None:
