@@ -93,6 +93,10 @@ class GranularityExperts(nn.Module):
         """Parameters that one sample does not run through: those of the other experts."""
         return sum(p.numel() - p[0].numel() for p in (self.gate_up_proj, self.down_proj))
 
+    def dense(self, expert: int) -> tuple[Tensor, Tensor]:
+        """The one network that one expert computes with: gate and up [2I, D], down [D, I]."""
+        return self.gate_up_proj[expert], self.down_proj[expert]
+
     def forward(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
         """Apply to each row (or token of a pack) its expert; shape [B, L, D] in and out."""
         if dispatch.packed:

@@ -41,6 +41,12 @@ class LowRankExperts(GranularityExperts):
         """Parameters that one sample does not run through."""
         return sum(p.numel() - p[0].numel() for p in self.low_rank)
 
+    def dense(self, expert: int) -> tuple[Tensor, Tensor]:
+        """The shared network with the change of one expert folded in: gate and up [2I, D], down [D, I]."""
+        changes = zip(self.gate_up_a[expert].chunk(2), self.gate_up_b[expert].chunk(2), strict=True)
+        gate_up_2ID = self.gate_up_proj[0] + SCALING * torch.cat([b_Ir @ a_rD for a_rD, b_Ir in changes])
+        return gate_up_2ID, self.down_proj[0] + SCALING * self.down_b[expert] @ self.down_a[expert]
+
     def _networks(self) -> list[tuple[Tensor, ...]]:
         shared = (self.gate_up_proj[0], self.down_proj[0])
         return [(*shared, *changes) for changes in zip(*(p.unbind(0) for p in self.low_rank), strict=True)]

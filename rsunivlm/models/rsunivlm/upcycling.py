@@ -1,9 +1,11 @@
-"""Upcycling: what stage 2 trains begins as copies of the feed-forward networks of stage 1.
+"""Upcycling: what stage 2 trains begins as copies of the feed-forward networks of stage 1; and the way back.
 
 Right after it, each granularity expert gives the dense model's logits to the last bit (DESIGN of the model
 family: Liu and Lian 2024, section 3.2; the idea: Komatsuzaki et al., "Sparse Upcycling", 2023). The same
 holds for low-rank experts, which begin as no change, and, but for rounding, for token-routed experts of full
 width, whose weights sum to one over equal copies.
+
+Back again: every granularity expert, full or low-rank, is a dense model of its own (`extract_expert`).
 """
 
 from __future__ import annotations
@@ -133,6 +135,40 @@ def upcycle_token_routed(
                 experts.gate_up_proj[expert] = torch.cat([gate_ID[neurons], up_ID[neurons]])
                 experts.down_proj[expert] = dense.down_proj[0][:, neurons] * (full / width)
         layer.mlp = routed
+    return model
+
+
+@torch.no_grad()
+def extract_expert(model: RSUniVLMForConditionalGeneration, expert: int) -> RSUniVLMForConditionalGeneration:
+    """Turn a model with granularity experts, in place, into the dense model that one of them is.
+
+    The dense model gives that expert's logits: to the last bit from full experts, but for rounding from
+    low-rank ones, whose change is folded into the shared network.
+
+    Args:
+        model: A model of `upcycle` or `upcycle_low_rank`, trained or not.
+        expert: Which expert, see `rsunivlm.tasks.Granularity`.
+
+    Returns:
+        The same model object, to be saved as any dense model.
+
+    Raises:
+        ValueError: The model has no such expert; a dense or token-routed model has none.
+    """
+    text = model.config.text_config
+    if text.is_dense or text.num_routed_experts:
+        kind = "dense" if text.is_dense else "token-routed"
+        raise ValueError(f"only granularity experts can be extracted; this model is {kind}")
+    if not 0 <= expert < text.num_experts:
+        raise ValueError(f"expert must be in 0..{text.num_experts - 1}, got {expert}")
+    config = _reconfigure(model)
+    model.config.random_experts_seed = None
+    layers: Any = model.model.language_model.layers
+    for layer in layers:
+        weights = layer.mlp.dense(expert)
+        layer.mlp = _like(weights[0], GranularityExperts(config))
+        for parameter, weight in zip(layer.mlp.parameters(), weights, strict=True):
+            parameter.copy_(weight[None])
     return model
 
 

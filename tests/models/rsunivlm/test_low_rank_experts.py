@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
-from rsunivlm.models.rsunivlm.upcycling import upcycle, upcycle_low_rank
+from rsunivlm.models.rsunivlm.upcycling import extract_expert, upcycle, upcycle_low_rank
 
 
 def logits(model, experts: list[int]) -> torch.Tensor:
@@ -46,6 +46,32 @@ def test_experts_equal_full_ones_with_the_change_folded_in(make_tiny_model) -> N
                     theirs.mlp.gate_up_proj[expert, 96 * half : 96 * half + 96] += 2 * b @ a
                 theirs.mlp.down_proj[expert] += 2 * low.down_b[expert] @ low.down_a[expert]
     assert_close(logits(model, [2, 0, 1, 1]), logits(full, [2, 0, 1, 1]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_each_expert_is_a_dense_model_of_its_own(make_tiny_model, tmp_path, low_rank: bool) -> None:
+    model = make_tiny_model()
+    upcycle_low_rank(model, rank=4) if low_rank else upcycle(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".mlp." in name and "language_model" in name:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    answers = []
+    for expert in range(3):
+        extract_expert(copy.deepcopy(model), expert).save_pretrained(tmp_path)
+        dense = RSUniVLMForConditionalGeneration.from_pretrained(tmp_path)
+        assert dense.config.text_config.is_dense
+        expected = logits(model, [expert] * 3)
+        if low_rank:
+            assert_close(logits(dense, [0, 0, 0]), expected, atol=1e-5, rtol=1e-5)
+        else:
+            assert torch.equal(logits(dense, [0, 0, 0]), expected)
+        answers.append(expected)
+    assert not torch.allclose(answers[0], answers[2], atol=1e-2)
+    with pytest.raises(ValueError, match=r"expert must be in 0\.\.2, got 3"):
+        extract_expert(model, 3)
+    with pytest.raises(ValueError, match="this model is dense"):
+        extract_expert(dense, 0)
 
 
 def test_every_change_gets_a_gradient_and_the_shared_network_none(make_tiny_model) -> None:
