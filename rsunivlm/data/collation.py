@@ -14,11 +14,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from rsunivlm.data.dataset import BadImage, Sample
+from rsunivlm.data.loading import BadImage, Sample
 from rsunivlm.models.rsunivlm.processing_rsunivlm import IGNORED
 
 LENGTH_STEP = 32
@@ -31,7 +32,7 @@ class BatchInfo:
     Attributes:
         names: dataset and record of each sample.
         tasks: task of each sample.
-        lengths: tokens of each sample.
+        lengths: tokens computed for each sample; what several share counts for the first of them.
         supervised: supervised tokens of each sample, which stand in this order in `loss_positions`.
         bad: the samples that were left out because an image cannot be read.
     """
@@ -43,13 +44,23 @@ class BatchInfo:
     bad: tuple[BadImage, ...]
 
     @classmethod
-    def of(cls, rows: Sequence[Sample], given: Sequence[Sample]) -> BatchInfo:
-        """Describe the rows that were made of the given samples."""
+    def of(
+        cls, rows: Sequence[Sample], given: Sequence[Sample], shared: Sequence[int]
+    ) -> BatchInfo:
+        """Describe the rows that were made of the given samples.
+
+        Args:
+            rows: the samples in order.
+            given: the samples before bad ones were left out.
+            shared: tokens of each row that another one's computation has provided.
+        """
         return cls(
             names=tuple(row.name for row in rows),
             tasks=tuple(row.task for row in rows),
-            lengths=tuple(len(row.input_ids) for row in rows),
-            supervised=tuple(int((row.labels != IGNORED).sum()) for row in rows),
+            lengths=tuple(
+                len(row.input_ids) - known for row, known in zip(rows, shared, strict=True)
+            ),
+            supervised=tuple(map(_num_supervised, rows)),
             bad=tuple(sample.bad for sample in given if sample.bad is not None),
         )
 
@@ -74,13 +85,16 @@ class Collator:
 
         Returns:
             `input_ids`, `attention_mask`, `labels` [B, L]; `loss_positions` [M], those of the flattened batch
-            before a supervised token; the images, see `_images`; `expert_ids` [B]; `expert_splits`, rows
-            per expert as a tuple of ints; `info`, a `BatchInfo`.
+            before a supervised token; `loss_splits` of them per expert; the images, see `_images`;
+            `expert_ids` [B]; `expert_splits`, rows per expert; `info`, a `BatchInfo`. Splits are tuples of
+            ints.
         """
         usable = _usable(samples)
-        experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in usable]
-        order = sorted(range(len(usable)), key=experts.__getitem__)  # stable
-        rows = [usable[index] for index in order]
+        rows = sorted(usable, key=partial(_expert, self.num_experts))  # stable
+        experts = [_expert(self.num_experts, row) for row in rows]
+        loss_splits = [0] * self.num_experts
+        for expert, row in zip(experts, rows, strict=True):
+            loss_splits[expert] += _num_supervised(row)
         longest = max(len(row.input_ids) for row in rows)
         length = -(-longest // LENGTH_STEP) * LENGTH_STEP
         labels_BL = _pad([row.labels for row in rows], length, IGNORED)
@@ -89,10 +103,11 @@ class Collator:
             "attention_mask": _pad([torch.ones_like(row.input_ids) for row in rows], length, 0),
             "labels": labels_BL,
             "loss_positions": _before_supervised(labels_BL),
+            "loss_splits": tuple(loss_splits),
             **_images(rows),
-            "expert_ids": torch.tensor([experts[index] for index in order]),
+            "expert_ids": torch.tensor(experts),
             "expert_splits": tuple(experts.count(expert) for expert in range(self.num_experts)),
-            "info": BatchInfo.of(rows, samples),
+            "info": BatchInfo.of(rows, samples, [0] * len(rows)),
         }
 
 
@@ -103,49 +118,100 @@ class PackCollator:
     Samples stand one behind the other, sorted by expert, so that each expert's tokens are one slice. The row
     is filled up to a multiple of `LENGTH_STEP` by a segment of padding, which no loss falls on.
 
+    Samples of one expert about the same images begin with the same tokens, up to the last image's. With
+    `share_images` this prefix stands in the row once, as a segment; behind it stand the rests of the samples,
+    each a segment that continues the prefix.
+
     Attributes:
         pad_token_id: fills the last segment.
         num_experts: experts of the model; 1 sends every token through the only one.
+        share_images: let samples about the same images share them.
     """
 
     pad_token_id: int
     num_experts: int
+    share_images: bool = False
 
     def __call__(self, packs: Sequence[Sequence[Sample]]) -> dict[str, Any]:
         """Collate packs.
 
         Returns:
             `input_ids`, `position_ids`, `labels` [1, L]; `loss_positions` [M], those before a supervised
-            token; `segment_lengths` and `expert_splits` (tokens per expert), tuples of ints summing to L;
-            the images in the order of the segments, see `_images`; `info`, a `BatchInfo`.
+            token; `segment_lengths`, and for each segment in `segment_prefixes` the index of the one that it
+            continues or -1; `expert_splits` (tokens per expert) and `loss_splits` (loss positions per
+            expert); all tuples of ints, lengths and splits summing to L and M; the images in the order of the
+            segments, see `_images`; `info`, a `BatchInfo`.
         """
         given = [sample for pack in packs for sample in pack]
-        samples = _usable(given)
-        experts = [sample.expert_id if self.num_experts > 1 else 0 for sample in samples]
-        order = sorted(range(len(samples)), key=experts.__getitem__)  # stable
-        segments = [samples[index] for index in order]
-        lengths = [len(segment.input_ids) for segment in segments]
-        splits = [0] * self.num_experts
-        for index, length in zip(order, lengths, strict=True):
-            splits[experts[index]] += length
-        ids = [segment.input_ids for segment in segments]
-        labels = [segment.labels for segment in segments]
-        if rest := -sum(lengths) % LENGTH_STEP:
-            ids.append(torch.full((rest,), self.pad_token_id))
-            labels.append(torch.full((rest,), IGNORED))
-            lengths.append(rest)
-            splits[-1] += rest
-        labels_L = torch.cat(labels)
+        row = _Row()
+        expert_splits, loss_splits = [0] * self.num_experts, [0] * self.num_experts
+        groups = self._groups(_usable(given))
+        for expert, group in groups:
+            expert_splits[expert] += row.add(group)
+            loss_splits[expert] += sum(_num_supervised(sample) for sample in group)
+        if rest := -sum(row.lengths) % LENGTH_STEP:
+            padding = torch.full((rest,), self.pad_token_id)
+            expert_splits[-1] += row.segment(padding, torch.full((rest,), IGNORED))
+        labels_L = torch.cat(row.labels)
         return {
-            "input_ids": torch.cat(ids)[None],
-            "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+            "input_ids": torch.cat(row.ids)[None],
+            "position_ids": torch.cat(row.positions)[None],
             "labels": labels_L[None],
             "loss_positions": _before_supervised(labels_L),
-            "segment_lengths": tuple(lengths),
-            "expert_splits": tuple(splits),
-            **_images(segments),
-            "info": BatchInfo.of(segments, given),
+            "loss_splits": tuple(loss_splits),
+            "segment_lengths": tuple(row.lengths),
+            "segment_prefixes": tuple(row.prefixes),
+            "expert_splits": tuple(expert_splits),
+            **_images([group[0] for _, group in groups]),
+            "info": BatchInfo.of([sample for _, group in groups for sample in group], given, row.shared),
         }
+
+    def _groups(self, samples: Sequence[Sample]) -> list[tuple[int, list[Sample]]]:
+        """Samples that share their images, with their expert, sorted by it; else in the order given."""
+        groups: dict[tuple[int, Any], list[Sample]] = {}
+        for number, sample in enumerate(samples):
+            about = sample.images if self.share_images and sample.images else number
+            groups.setdefault((_expert(self.num_experts, sample), about), []).append(sample)
+        by_expert = sorted(groups.items(), key=lambda item: item[0][0])  # stable
+        return [(expert, group) for (expert, _), group in by_expert]
+
+
+class _Row:
+    """A packed row in the making: its segments so far."""
+
+    def __init__(self) -> None:
+        self.ids: list[torch.Tensor] = []
+        self.labels: list[torch.Tensor] = []
+        self.positions: list[torch.Tensor] = []
+        self.lengths: list[int] = []
+        self.prefixes: list[int] = []
+        self.shared: list[int] = []  # of each sample, the tokens that another one has brought
+
+    def add(self, group: Sequence[Sample]) -> int:
+        """Append samples; several share the prefix that their images end. Returns the tokens appended."""
+        first = group[0]
+        cut = first.prefix if len(group) > 1 else 0
+        added, prefix = 0, -1
+        if cut:
+            prefix = len(self.lengths)
+            added += self.segment(first.input_ids[:cut], first.labels[:cut])
+        for sample in group:
+            added += self.segment(sample.input_ids[cut:], sample.labels[cut:], cut, prefix)
+            self.shared.append(0 if sample is first else cut)
+        return added
+
+    def segment(self, ids: torch.Tensor, labels: torch.Tensor, start: int = 0, prefix: int = -1) -> int:
+        """Append a segment that begins at a position, continuing another one. Returns its length."""
+        self.ids.append(ids)
+        self.labels.append(labels)
+        self.positions.append(torch.arange(start, start + len(ids)))
+        self.lengths.append(len(ids))
+        self.prefixes.append(prefix)
+        return len(ids)
+
+
+def _expert(num_experts: int, sample: Sample) -> int:
+    return sample.expert_id if num_experts > 1 else 0
 
 
 def _usable(samples: Sequence[Sample]) -> list[Sample]:
@@ -186,9 +252,14 @@ def _pad(rows: Sequence[torch.Tensor], length: int, value: int) -> torch.Tensor:
     return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in rows])
 
 
+def _num_supervised(sample: Sample) -> int:
+    return int((sample.labels != IGNORED).sum())
+
+
 def _before_supervised(labels: torch.Tensor) -> torch.Tensor:
     """Positions, in the flattened batch, of the tokens whose next token is supervised.
 
-    A sample's first token never is, so no position looks across the border of a row or of a segment.
+    The first token of a sample never is, nor is the first behind its images, where the rest of a sample that
+    shares them begins: so no position looks across the border of a row or of a segment.
     """
     return (labels.flatten()[1:] != IGNORED).nonzero().flatten()

@@ -5,6 +5,9 @@ five hundred. A pack puts samples one behind the other until a row is full. Atte
 sample to the next, positions restart, and the loss is the sum over answer tokens either way: a pack trains
 what its samples would have trained alone.
 
+What a pack takes up may be a group of samples about one image, which the row holds once: it counts as what the
+group computes (see `rsunivlm.data.order`).
+
 The plan is best-fit decreasing (Johnson, Demers, Ullman, Garey and Graham, 1974) within windows of the run's
 order, so that a pack holds neighbours of that order and the run as a whole keeps it; the packs of a window
 are then shuffled. It is a function of lengths and seed alone, the same in every process and after every
@@ -30,10 +33,10 @@ def plan_packs(
     window: int = WINDOW,
     seed: int = 0,
 ) -> list[np.ndarray]:
-    """Put the samples of a run into packs.
+    """Put the samples (or groups) of a run into packs.
 
     Args:
-        lengths: Tokens of each sample in the run's order [n]; none above `capacity`.
+        lengths: Tokens that each sample takes in the run's order [n]; none above `capacity`.
         images: Images of each sample [n].
         capacity: Most tokens of a pack.
         max_images: Most images of a pack; 0 sets no limit. Bounds the memory of the vision tower.

@@ -33,6 +33,7 @@ from rsunivlm.models.rsunivlm.low_rank_experts import LowRankExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.token_moe import TokenRoutedExperts
 from rsunivlm.models.rsunivlm.upcycling import RoutedStart, upcycle, upcycle_low_rank, upcycle_token_routed
+from rsunivlm.tasks import Granularity
 from rsunivlm.training.lora import LoraTargets, add_lora
 from rsunivlm.training.recipe import Recipe, convert_setting
 
@@ -61,6 +62,14 @@ class Adaptation(ABC):
                 f"{describe(config)}; set init_from to a stage 1 result"
             )
 
+    def sample_experts(self, config: RSUniVLMConfig) -> int:
+        """How many experts samples are sent to in what becomes of a model of this configuration."""
+        return config.num_experts
+
+    def random_experts_seed(self, config: RSUniVLMConfig) -> int | None:
+        """Seed of a random choice of experts in what becomes of it; None chooses by granularity."""
+        return config.random_experts_seed
+
     def prepare(self, model: RSUniVLMForConditionalGeneration) -> None:
         """Make the model this system, in place, and freeze what it does not train.
 
@@ -82,24 +91,28 @@ class GMoE(Adaptation):
     name: ClassVar[str] = "gmoe"
     printed: ClassVar[str] = "313M / 893M"
 
-    @property
-    def random_seed(self) -> int | None:
-        """Seed of a random choice of experts; None chooses by granularity."""
+    def sample_experts(self, config: RSUniVLMConfig) -> int:
+        """One for each granularity."""
+        return len(Granularity)
+
+    def random_experts_seed(self, config: RSUniVLMConfig) -> int | None:
+        """None: by granularity."""
         return None
 
     def check(self, config: RSUniVLMConfig) -> None:
         """Dense, or with experts that were chosen in the same way, to be trained further."""
+        seed = self.random_experts_seed(config)
         if describe(config) != GMoE.name:
             super().check(config)
-        elif config.random_experts_seed != self.random_seed:
+        elif config.random_experts_seed != seed:
             raise ValueError(
                 f"adaptation {self.name} cannot continue a model whose samples were given to experts in "
-                f"another way (random_experts_seed {config.random_experts_seed}, here {self.random_seed}); "
+                f"another way (random_experts_seed {config.random_experts_seed}, here {seed}); "
                 "set init_from to a stage 1 result"
             )
 
     def _build(self, model: RSUniVLMForConditionalGeneration) -> None:
-        model.config.random_experts_seed = self.random_seed
+        model.config.random_experts_seed = self.random_experts_seed(model.config)
         if model.config.text_config.is_dense:
             upcycle(model)
         _train_only(model, GranularityExperts)
@@ -118,8 +131,7 @@ class RandomGMoE(GMoE):
 
     seed: int = 0
 
-    @property
-    def random_seed(self) -> int:
+    def random_experts_seed(self, config: RSUniVLMConfig) -> int:
         """Seed of the random choice of experts."""
         return self.seed
 
@@ -263,6 +275,10 @@ class SharedLora(Adaptation):
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError("adaptation gmoe_shared_lora: rank must be above 0")
+
+    def sample_experts(self, config: RSUniVLMConfig) -> int:
+        """One for each granularity."""
+        return len(Granularity)
 
     def check(self, config: RSUniVLMConfig) -> None:
         """Dense, or with low-rank experts, to be trained further."""

@@ -33,7 +33,7 @@ MANIFEST = "manifest.json"
 _FREE = frozenset(
     (
         *("name", "prepare", "output", "overwrite", "workers", "max_bad_images", "save_dtype", "resume"),
-        *("log_every", "log_to", "save_every", "checkpoint_every", "keep_checkpoints"),
+        *("measures", "log_every", "log_to", "save_every", "checkpoint_every", "keep_checkpoints"),
     )
 )
 

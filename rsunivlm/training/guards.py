@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import gather_object
 
 from rsunivlm.data.collation import BatchInfo
-from rsunivlm.data.dataset import BadImage, SampleLoader
+from rsunivlm.data.loading import BadImage, SampleLoader
 
 # Names of samples in a message, per process.
 _NAMED = 20

@@ -34,7 +34,7 @@ _POSITIVE = (
     *("log_every", "keep_checkpoints"),
 )
 _NOT_NEGATIVE = (
-    *("seed", "max_steps", "max_images", "length_window", "workers", "save_every"),
+    *("seed", "max_steps", "max_images", "share_images", "length_window", "workers", "save_every"),
     *("feature_cache_gb", "weight_decay", "warmup_ratio", "max_grad_norm"),
     *("checkpoint_every", "max_bad_images"),
 )
@@ -86,10 +86,14 @@ class Recipe:
         packing: Put samples one behind the other into rows of `max_length` tokens; `batch_size` counts such
             rows. See `rsunivlm.data.packing`.
         max_images: Most images of a packed row; 0 sets no limit.
+        share_images: With packing, most samples about the same images (and for the same expert) that are
+            brought together, so that a row computes what they begin with once; 0 brings none together.
         feature_cache: Folder for image embeddings, computed once before training where vision tower and
             connector are not trained; empty computes them in every step.
         feature_cache_gb: Largest size of the embeddings' file in gigabytes; images beyond it are computed in
             every step.
+        measures: Folder where the lengths of records are kept, so that the next start need not tokenise them
+            again; empty measures them at every start.
         length_window: Without packing, batches among which samples of like length are brought together, so
             that less is padded; 0 keeps the order of the plan.
         workers: Processes that load samples, per training process; 0 loads in the training process.
@@ -133,8 +137,10 @@ class Recipe:
     length_window: int = 0
     packing: bool = False
     max_images: int = 0
+    share_images: int = 4
     feature_cache: str = ""
     feature_cache_gb: float = 50.0
+    measures: str = ""
     workers: int = 0
     deepspeed: str = ""
     max_bad_images: int = 0

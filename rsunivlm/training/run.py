@@ -64,10 +64,14 @@ def train(recipe: Recipe) -> Path:
     adaptation = adaptation_of(recipe)
     mixture = load_mixture(recipe)
     processor = load_processor(recipe)
+    num_experts = 1
     if recipe.stage == 2:
-        adaptation.check(RSUniVLMConfig.from_pretrained(recipe.start_dir))
+        config = RSUniVLMConfig.from_pretrained(recipe.start_dir)
+        adaptation.check(config)
+        num_experts = adaptation.sample_experts(config)
+        processor.random_experts_seed = adaptation.random_experts_seed(config)
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    samples = _plan_samples(recipe, mixture, processor, processes)
+    samples = _plan_samples(recipe, mixture, processor, num_experts, processes)
     store = CheckpointStore(
         output.with_name(f".{output.name}.checkpoints"),
         run_identity(recipe, mixture, samples, processes),
@@ -83,14 +87,18 @@ def train(recipe: Recipe) -> Path:
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
     model = prepare_stage(load_model(recipe, processor), recipe.stage, adaptation)
-    processor.random_experts_seed = model.config.random_experts_seed
     learning_rates = freeze_parts(model, recipe.learning_rates)
     if recipe.packing:
         model.set_attn_implementation({"text_config": SEGMENTS})
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    collator = PackCollator if recipe.packing else Collator
+    pad = processor.tokenizer.pad_token_id
+    collator = (
+        PackCollator(pad, num_experts, share_images=recipe.share_images > 0)
+        if recipe.packing
+        else Collator(pad, num_experts)
+    )
     arguments = training_arguments(recipe, store.partial, distributed="RANK" in os.environ)
     first = arguments.process_index == 0
     if first and not resumed:
@@ -110,7 +118,7 @@ def train(recipe: Recipe) -> Path:
     trainer = RSUniVLMTrainer(
         model=model,
         args=arguments,
-        data_collator=collator(processor.tokenizer.pad_token_id, model.config.num_experts),
+        data_collator=collator,
         train_dataset=samples,
         processing_class=processor,
         learning_rates=learning_rates,
@@ -158,13 +166,14 @@ def load_mixture(recipe: Recipe) -> Mixture:
 
 
 def _plan_samples(
-    recipe: Recipe, mixture: Mixture, processor: RSUniVLMProcessor, processes: int
+    recipe: Recipe, mixture: Mixture, processor: RSUniVLMProcessor, num_experts: int, processes: int
 ) -> TrainingSamples | PackedSamples:
     """The samples of the run in order, all checked.
 
     The last step is filled from the plan of the next epoch, so that all steps weigh the same.
     """
     global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
+    measures = Path(recipe.measures) if recipe.measures else None
     if recipe.packing:
         return PackedSamples(
             mixture,
@@ -174,6 +183,9 @@ def _plan_samples(
             num_packs=recipe.max_steps * global_batch,
             multiple=global_batch,
             max_images=recipe.max_images,
+            share_images=recipe.share_images,
+            num_experts=num_experts,
+            measures_folder=measures,
         )
     steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
     return TrainingSamples(
@@ -183,6 +195,7 @@ def _plan_samples(
         recipe.max_length,
         global_batch=recipe.batch_size * processes,
         length_window=recipe.length_window,
+        measures_folder=measures,
     )
 
 

@@ -5,7 +5,7 @@ import torch
 
 from rsunivlm.data import collation
 from rsunivlm.data.collation import BatchInfo, Collator, PackCollator
-from rsunivlm.data.dataset import BadImage, Sample
+from rsunivlm.data.loading import BadImage, Sample
 
 
 def sample(ids: list[int], answer: int, expert: int, images: int = 1) -> Sample:

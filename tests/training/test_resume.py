@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rsunivlm.data.dataset import SampleLoader
+from rsunivlm.data.loading import SampleLoader
 from rsunivlm.training import checkpointing, run
 from rsunivlm.training.checkpointing import CheckpointStore
 from rsunivlm.training.recipe import load_recipe

@@ -108,7 +108,8 @@ class GranularityExperts(nn.Module):
         outputs = [
             self._expert(rows_bLD, *weights)
             for rows_bLD, weights in zip(sorted_BLD.split(dispatch.splits), self._networks(), strict=True)
-            if rows_bLD.shape[0]
+            # Of nothing at all every expert takes its share, so that its weights get a gradient (of zeros).
+            if len(rows_bLD) or not len(x_BLD)
         ]
         out_BLD = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         return out_BLD if dispatch.inverse is None else out_BLD[dispatch.inverse]

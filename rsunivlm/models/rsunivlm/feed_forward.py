@@ -7,6 +7,7 @@ experts, three low-rank changes of a shared network, or experts that a learned r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,22 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
 from rsunivlm.models.rsunivlm.low_rank_experts import LowRankExperts
 from rsunivlm.models.rsunivlm.token_moe import TokenRoutedExperts, TokenRouting
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The positions that go through the last layer's feed-forward network: those whose output is read.
+
+    Behind attention of the last layer no position depends on another, and training reads the supervised ones
+    only, a fifth or less.
+
+    Attributes:
+        positions: Of the flattened batch [M].
+        dispatch: How they go to the networks, as one packed row.
+    """
+
+    positions: Tensor
+    dispatch: ExpertDispatch
 
 
 def make_feed_forward(config: RSUniVLMTextConfig) -> nn.Module:
@@ -91,3 +108,26 @@ def plan_dispatch(
     # One transfer per forward pass when the ids live on a device; collator and predictor avoid it by sorting
     # the rows and passing expert_splits.
     return ExpertDispatch.from_ids(expert_ids.tolist(), config.num_experts, device)
+
+
+def plan_kept(
+    config: RSUniVLMTextConfig, positions: Tensor | None, splits: Sequence[int] | None
+) -> Kept | None:
+    """What the last layer computes when only some positions are read.
+
+    Args:
+        config: Of the language model.
+        positions: Of the flattened batch, sorted by expert [M]; None reads all.
+        splits: Positions per expert; None where they are not known.
+
+    Returns:
+        None where the last layer computes all positions: all are read, the splits are not known, or a token
+        router's balance loss counts every token.
+
+    Raises:
+        ValueError: The splits do not fit positions or experts.
+    """
+    if positions is None or splits is None or config.num_routed_experts:
+        return None
+    dispatch = ExpertDispatch.from_splits(splits, len(positions), config.num_experts, packed=True)
+    return Kept(positions, dispatch)

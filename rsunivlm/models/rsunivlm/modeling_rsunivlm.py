@@ -15,16 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel, Qwen2Model
+from transformers import GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm, Qwen2RotaryEmbedding
 
 from rsunivlm.models.connector import Connector
-from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig, RSUniVLMTextConfig
-from rsunivlm.models.rsunivlm.experts import ExpertDispatch
-from rsunivlm.models.rsunivlm.feed_forward import init_feed_forward, make_feed_forward, plan_dispatch
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+from rsunivlm.models.rsunivlm.feed_forward import Kept, plan_dispatch, plan_kept
+from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
 from rsunivlm.models.rsunivlm.losses import supervised_cross_entropy
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
@@ -36,6 +35,7 @@ class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
     """Output of the model without its head.
 
     Attributes:
+        last_hidden_state: Hidden states [B, L, D]; where the last layer computed only some positions [1, M, D].
         image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
         balance_loss: Weighted balance loss of a token router; in training of such a model only.
     """
@@ -66,51 +66,6 @@ class RSUniVLMCausalLMOutputWithPast(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
     image_hidden_states: Tensor | None = None
     token_losses: Tensor | None = None
-
-
-class RSUniVLMDecoderLayer(Qwen2DecoderLayer):
-    """A Qwen2 layer whose feed-forward network is chosen per row (or, in one baseline, per token)."""
-
-    def __init__(self, config: RSUniVLMTextConfig, layer_idx: int) -> None:
-        super().__init__(config, layer_idx)
-        self.mlp = make_feed_forward(config)
-
-    def forward(
-        self, hidden_states: Tensor, *, expert_dispatch: ExpertDispatch | TokenRouting, **kwargs: Any
-    ) -> Tensor:
-        """Attention, then the experts, each with its residual; [B, L, D] in and out."""
-        attended_BLD, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
-        hidden_states = hidden_states + attended_BLD
-        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states), expert_dispatch)
-
-
-class RSUniVLMTextModel(Qwen2Model):
-    """Qwen2 with granularity experts; takes `expert_dispatch` as an extra keyword."""
-
-    config_class = RSUniVLMTextConfig
-    _no_split_modules = ["RSUniVLMDecoderLayer"]
-
-    def __init__(self, config: RSUniVLMTextConfig) -> None:
-        # Not Qwen2Model's own constructor: it would build the stock layers first.
-        super(Qwen2Model, self).__init__(config)
-        self.padding_idx = config.pad_token_id
-        self.vocab_size = config.vocab_size
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
-        self.layers = nn.ModuleList(
-            RSUniVLMDecoderLayer(config, index) for index in range(config.num_hidden_layers)
-        )
-        self.norm = Qwen2RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.rotary_emb = Qwen2RotaryEmbedding(config=config)
-        self.gradient_checkpointing = False
-        self.has_sliding_layers = "sliding_attention" in config.layer_types
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        init_feed_forward(module, self.config)
-        # CODEPATH: set for models trained from scratch (nano, quick); loaded checkpoints are not initialised.
-        if isinstance(module, RSUniVLMDecoderLayer) and self.config.zero_init_residual:
-            init.zeros_(module.self_attn.o_proj.weight)
 
 
 class RSUniVLMPreTrainedModel(PreTrainedModel):
@@ -194,12 +149,16 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         expert_ids: Tensor | None = None,
         expert_splits: Sequence[int] | None = None,
         segment_lengths: Sequence[int] | None = None,
+        segment_prefixes: Sequence[int] | None = None,
         image_features: Tensor | None = None,
         image_order: Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        kept: Kept | None = None,
         **kwargs: Any,
     ) -> RSUniVLMModelOutputWithPast:
         """Run vision tower and language model; arguments as in `RSUniVLMForConditionalGeneration.forward`.
+
+        With `kept`, the last layer computes and returns these positions only.
 
         Raises:
             ValueError: Neither or both of `input_ids` and `inputs_embeds`; image placeholders and image
@@ -226,7 +185,9 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
             if self.config.text_config._attn_implementation != SEGMENTS:
                 raise ValueError(f"a packed row needs the attention implementation {SEGMENTS!r}")
             # The segments say what a mask would; made for a long row, it would be the largest tensor of all.
-            kwargs["segment_lengths"] = segment_lengths
+            kwargs |= {"segment_lengths": segment_lengths, "segment_prefixes": segment_prefixes}
+        if self.training:
+            kwargs.setdefault("use_cache", False)  # the library would keep all keys and values otherwise
         dispatch = plan_dispatch(
             self.config.text_config,
             (inputs_embeds.shape[0], inputs_embeds.shape[1]),
@@ -242,6 +203,7 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
             position_ids=position_ids,
             past_key_values=past_key_values,
             expert_dispatch=dispatch,
+            kept=kept,
             **kwargs,
         )
         return RSUniVLMModelOutputWithPast(
@@ -295,8 +257,10 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         expert_ids: Tensor | None = None,
         expert_splits: Sequence[int] | None = None,
         segment_lengths: Sequence[int] | None = None,
+        segment_prefixes: Sequence[int] | None = None,
         labels: Tensor | None = None,
         loss_positions: Tensor | None = None,
+        loss_splits: Sequence[int] | None = None,
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
@@ -313,11 +277,16 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             expert_ids: Expert of each row [B]; ignored by a dense model.
             expert_splits: Rows per expert when the rows are sorted by expert already; spares the model
                 reading `expert_ids` from the device.
-            segment_lengths: Tokens of each sample of one packed row (B = 1), in order; needs the attention
-                implementation "segments", `position_ids` that restart, and `expert_splits` in tokens.
+            segment_lengths: Tokens of each segment of one packed row (B = 1), in order: a sample, or a part
+                of one; needs the attention implementation "segments", `position_ids` that restart, and
+                `expert_splits` in tokens.
+            segment_prefixes: For each segment the index of an earlier one that it continues, -1 for none: a
+                beginning that several samples share is computed once. Its positions go on behind that one's.
             labels: Targets [B, L], -100 where no loss falls.
             loss_positions: Positions of the flattened batch whose *next* token is supervised [M]. Given with
                 `labels`, only these go through the head, and no logits are returned.
+            loss_splits: Of `loss_positions`, sorted by expert, how many belong to each expert. With it, only
+                these go through the last layer's feed-forward network, too.
             logits_to_keep: Compute logits for the last so many positions only; 0 for all.
             image_features: Embeddings [m, S, D] of images computed before, instead of their pixels.
             image_order: Where some images come as pixels and others as features: for each image of the
@@ -331,6 +300,9 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         Raises:
             ValueError: See `RSUniVLMModel.forward`.
         """
+        kept = None
+        if labels is not None:
+            kept = plan_kept(self.config.text_config, loss_positions, loss_splits)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -341,14 +313,17 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             expert_ids=expert_ids,
             expert_splits=expert_splits,
             segment_lengths=segment_lengths,
+            segment_prefixes=segment_prefixes,
             mm_encoder_outputs=mm_encoder_outputs,
+            kept=kept,
             **kwargs,
         )
         num_items = kwargs.get("num_items_in_batch")
         if labels is not None and loss_positions is not None:
+            hidden_MD = outputs.last_hidden_state.flatten(0, 1)
             loss, token_losses = supervised_cross_entropy(
                 self.lm_head,
-                outputs.last_hidden_state.flatten(0, 1)[loss_positions],
+                hidden_MD if kept is not None else hidden_MD[loss_positions],
                 labels.flatten()[loss_positions + 1],
                 num_items,
             )

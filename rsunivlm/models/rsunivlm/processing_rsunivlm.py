@@ -145,6 +145,11 @@ class RSUniVLMProcessor(ProcessorMixin):
                 labels += answer_ids
         return input_ids, labels
 
+    def image_prefix(self, num_images: int) -> int:
+        """Tokens that all conversations about the same images begin with: up to their last placeholder."""
+        ids, _ = self.encode_conversation([("", None)], num_images)
+        return len(ids) - ids[::-1].index(self.image_token_id)
+
     def pad_left(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """Batch prompts for generation: padding on the left, so that all rows end where answers begin.
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from rsunivlm.data.collation import Collator
-from rsunivlm.data.dataset import Sample
+from rsunivlm.data.loading import Sample
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, balance_loss
 from rsunivlm.models.rsunivlm.upcycling import upcycle_token_routed
