@@ -44,9 +44,7 @@ class BatchInfo:
     bad: tuple[BadImage, ...]
 
     @classmethod
-    def of(
-        cls, rows: Sequence[Sample], given: Sequence[Sample], shared: Sequence[int]
-    ) -> BatchInfo:
+    def of(cls, rows: Sequence[Sample], given: Sequence[Sample], shared: Sequence[int]) -> BatchInfo:
         """Describe the rows that were made of the given samples.
 
         Args:
@@ -57,9 +55,7 @@ class BatchInfo:
         return cls(
             names=tuple(row.name for row in rows),
             tasks=tuple(row.task for row in rows),
-            lengths=tuple(
-                len(row.input_ids) - known for row, known in zip(rows, shared, strict=True)
-            ),
+            lengths=tuple(len(row.input_ids) - known for row, known in zip(rows, shared, strict=True)),
             supervised=tuple(map(_num_supervised, rows)),
             bad=tuple(sample.bad for sample in given if sample.bad is not None),
         )

@@ -178,7 +178,7 @@ class PackedSamples(Dataset[list[Sample]]):
             ValueError: an image is missing or unreadable; names dataset, record and file.
         """
         loaded: Loaded = {}
-        return [self.loader.load(*row, loaded) for row in self.rows(position)]
+        return [self.loader.load(int(row[0]), int(row[1]), loaded) for row in self.rows(position)]
 
 
 def planned(mixture: Mixture, num_samples: int) -> np.ndarray:

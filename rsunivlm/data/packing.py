@@ -5,8 +5,8 @@ five hundred. A pack puts samples one behind the other until a row is full. Atte
 sample to the next, positions restart, and the loss is the sum over answer tokens either way: a pack trains
 what its samples would have trained alone.
 
-What a pack takes up may be a group of samples about one image, which the row holds once: it counts as what the
-group computes (see `rsunivlm.data.order`).
+What goes into a pack may be a group of samples about one image, which the row holds once; the group then
+counts as long as what it computes (see `rsunivlm.data.order`).
 
 The plan is best-fit decreasing (Johnson, Demers, Ullman, Garey and Graham, 1974) within windows of the run's
 order, so that a pack holds neighbours of that order and the run as a whole keeps it; the packs of a window

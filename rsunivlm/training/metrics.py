@@ -4,7 +4,9 @@ Everything is counted on the host from what the collator knows; only the losses 
 are logged. Model FLOPs utilisation (MFU) is the arithmetic that the model needs, by its parameters, over what
 the device could do in the time: a multiplication and an addition per parameter and position in the forward
 pass, as many for the gradient of its input and as many again for the gradient of the parameter where it is
-trained. Attention scores are left out (about a tenth at 900 tokens a sample), so is what is computed twice.
+trained. The last layer's feed-forward network counts for supervised tokens only, since only these run through
+it; what samples share counts once. Attention scores are left out (about a tenth at 900 tokens a sample), so
+is what is computed twice.
 
 Shapes: M supervised tokens, T tasks.
 """
@@ -51,9 +53,9 @@ class TrainingFlops:
     """Floating-point operations of a training step's parts.
 
     Attributes:
-        per_token: of the language model without its head, for a token.
+        per_token: of the language model, for a token that is not supervised.
         per_image: of vision tower and connector, for an image that is encoded.
-        per_target: of the head, for a supervised token.
+        per_target: of the head and of what the last layer does for it, for a supervised token.
     """
 
     per_token: float
@@ -65,10 +67,13 @@ class TrainingFlops:
         """Count a model as it stands, with what is frozen in it."""
         core = model.model
         tower, connector = _flops(core.vision_tower), _flops(core.multi_modal_projector)
+        # CODEPATH: a token router's balance loss reads every token of the last layer.
+        routed = model.config.text_config.num_routed_experts
+        last = 0 if routed else _network_flops(core.language_model.layers[-1].mlp)
         return cls(
-            per_token=sum(map(_layer_flops, core.language_model.layers)),
+            per_token=sum(map(_layer_flops, core.language_model.layers)) - last,
             per_image=model.config.num_image_tokens * (tower + connector),
-            per_target=_flops(model.lm_head, gradient_passes=True),
+            per_target=_flops(model.lm_head, gradient_passes=True) + last,
         )
 
 
@@ -162,6 +167,12 @@ def _flops(module: nn.Module, gradient_passes: bool = False) -> int:
 
 
 def _layer_flops(layer: Any) -> int:
-    """Operations of a layer of the language model for one token, which does not meet all experts."""
-    trained = any(parameter.requires_grad for parameter in layer.mlp.parameters())
-    return _flops(layer, gradient_passes=True) - layer.mlp.idle_parameters * (6 if trained else 4)
+    """Operations of a layer of the language model for one token."""
+    everything = _flops(layer, gradient_passes=True)
+    return everything - _flops(layer.mlp, gradient_passes=True) + _network_flops(layer.mlp)
+
+
+def _network_flops(mlp: Any) -> int:
+    """Operations of a feed-forward network for one token, which does not meet all experts."""
+    trained = any(parameter.requires_grad for parameter in mlp.parameters())
+    return _flops(mlp, gradient_passes=True) - mlp.idle_parameters * (6 if trained else 4)

@@ -1,11 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from rsunivlm.data.collation import Collator
-from rsunivlm.data.dataset import TrainingSamples
+from rsunivlm.data.collation import Collator, PackCollator
+from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.records import Record, Turn, write_records
 from rsunivlm.tasks import Task
@@ -96,3 +97,71 @@ def test_over_long_samples_are_refused_by_name_and_never_cut(mixture: Mixture, t
     TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=lengths[-1])
     with pytest.raises(ValueError, match=rf"toy \w+ \({lengths[-1]} tokens\).*raise max_length"):
         TrainingSamples(mixture, tiny_processor, num_samples=6, max_length=lengths[-1] - 1)
+
+
+def packed(mixture: Mixture, processor, **settings) -> PackedSamples:
+    return PackedSamples(mixture, processor, 400, **{"epochs": 2, "share_images": 3, **settings})
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Mixture:
+    """Six images with five records each, for two experts, and a pair made of two of them."""
+    records = []
+    for index in range(6):
+        Image.new("RGB", (20, 10), (40 * index, 0, 0)).save(tmp_path / f"q{index}.png")
+        for number in range(5):
+            task, prompt = [(Task.VQA, f"[VQA] {number}?"), (Task.VG, f"[VG] ship {number}")][number % 2]
+            turns = (Turn(prompt, "yes"),)
+            records.append(Record(f"{index}-{number}", (f"q{index}.png",), turns, task))
+    for number in range(3):
+        turns = (Turn(f"[CCD] What changed? {number}", "nothing ."),)
+        records.append(Record(f"pair-{number}", ("q0.png", "q1.png"), turns, Task.CC))
+    write_records(tmp_path / "q.jsonl", records)
+    return Mixture.load({"seed": 3, "datasets": [{"name": "toy", "records": str(tmp_path / "q.jsonl")}]})
+
+
+@pytest.mark.parametrize("num_experts", [1, 3])
+def test_a_pack_computes_what_was_planned_and_an_epoch_holds_every_sample_once(
+    questions: Mixture, tiny_processor, num_experts: int
+) -> None:
+    samples = packed(questions, tiny_processor, epochs=1, num_experts=num_experts)
+    assert sorted(samples.plan[:, 1].tolist()) == list(range(33))
+    collate = PackCollator(0, num_experts, share_images=True)
+    batches = [collate([samples[position]]) for position in range(len(samples))]
+    assert all(sum(batch["info"].lengths) <= 400 for batch in batches)
+    computed = sum(sum(batch["info"].lengths) for batch in batches)
+    images = sum(len(batch["pixel_values"]) for batch in batches)
+    alone = packed(questions, tiny_processor, epochs=1, share_images=0)
+    every = [sample for position in range(len(alone)) for sample in alone[position]]
+    assert computed < sum(len(sample.input_ids) for sample in every)
+    # At most three records a group: of five about an image, two groups; of three and two, one each.
+    assert images <= 6 * 2 + 2
+    assert images < len(every)
+
+
+def test_shared_packs_follow_from_the_seed_and_differ_between_epochs(
+    questions: Mixture, tiny_processor
+) -> None:
+    samples, again = (packed(questions, tiny_processor) for _ in range(2))
+    assert np.array_equal(samples.plan, again.plan)
+    assert len(samples.plan) == 66
+    assert not np.array_equal(samples.plan[:33], samples.plan[33:])
+    collate = PackCollator(0, 3, share_images=True)
+    for shared, single in zip(
+        *(DataLoader(samples, num_workers=workers, collate_fn=collate) for workers in (0, 2)), strict=True
+    ):
+        assert shared["input_ids"].equal(single["input_ids"])
+        assert shared["segment_prefixes"] == single["segment_prefixes"]
+        assert shared["pixel_values"].equal(single["pixel_values"])
+
+
+def test_samples_about_one_image_begin_alike(questions: Mixture, tiny_processor) -> None:
+    samples = packed(questions, tiny_processor, epochs=1)
+    beginnings: dict[tuple, set[tuple[int, ...]]] = {}
+    for position in range(len(samples)):
+        for sample in samples[position]:
+            beginnings.setdefault(sample.images, set()).add(tuple(sample.input_ids[: sample.prefix].tolist()))
+            assert sample.input_ids[sample.prefix - 1] == tiny_processor.image_token_id
+            assert tiny_processor.image_token_id not in sample.input_ids[sample.prefix :]
+    assert {len(found) for found in beginnings.values()} == {1}
+    assert len(beginnings) == 7

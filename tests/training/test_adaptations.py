@@ -15,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 from rsunivlm.inference.answer import Request
 from rsunivlm.inference.predictor import RSUniVLM
 from rsunivlm.models.counts import PRESETS
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.tasks import Task
 from rsunivlm.training import run
 from rsunivlm.training.adaptations import (
@@ -80,6 +81,10 @@ def test_every_system_trains_saves_loads_and_answers(
     config = AutoModelForImageTextToText.from_pretrained(folder).config
     assert describe(config) == layout
     adaptation = adaptation_of(recipe)
+    dense = RSUniVLMConfig.from_pretrained(start)
+    # What the order of the samples was planned with, before the model was built.
+    assert config.num_experts == adaptation.sample_experts(dense)
+    assert config.random_experts_seed == adaptation.random_experts_seed(dense)
     counts = count_adaptation(config, adaptation)
     assert json.loads((folder / "training.json").read_text())["trained_parameters"] == counts.trained
 

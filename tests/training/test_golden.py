@@ -21,6 +21,11 @@ from rsunivlm.training import run
 from rsunivlm.training.recipe import Recipe
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
+LAYOUTS = {
+    "padded": {"batch_size": 3},
+    "packed": {"batch_size": 1, "packing": True, "share_images": 0},
+    "shared": {"batch_size": 1, "packing": True, "share_images": 3},
+}
 COLOURS = ("red", "green", "blue", "grey")
 MODEL = {
     "vision": {
@@ -64,7 +69,7 @@ def make_data(folder: Path) -> None:
     )
 
 
-def losses(folder: Path, packing: bool) -> dict[str, list[float]]:
+def losses(folder: Path, layout: str) -> dict[str, list[float]]:
     """Ten steps of each stage in float32 on one thread."""
     make_data(folder)
     threads = torch.get_num_threads()
@@ -80,8 +85,7 @@ def losses(folder: Path, packing: bool) -> dict[str, list[float]]:
             output=str(folder / f"stage{stage}"),
             precision="fp32",
             max_steps=10,
-            batch_size=1 if packing else 3,
-            packing=packing,
+            **LAYOUTS[layout],
             max_length=128,
             learning_rate=1e-3,
             log_every=1,
@@ -94,10 +98,10 @@ def losses(folder: Path, packing: bool) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
-def test_losses_are_those_on_record(tmp_path: Path, packing: bool) -> None:
-    expected = json.loads(GOLDEN.read_text())["packed" if packing else "padded"]
-    found = losses(tmp_path, packing)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_losses_are_those_on_record(tmp_path: Path, layout: str) -> None:
+    expected = json.loads(GOLDEN.read_text())[layout]
+    found = losses(tmp_path, layout)
     for stage, curve in expected.items():
         assert len(curve) == 10
         # Relative: the spacing of float32 numbers at the first losses is 5e-7 already.
@@ -106,7 +110,7 @@ def test_losses_are_those_on_record(tmp_path: Path, packing: bool) -> None:
 
 if __name__ == "__main__":
     record = {}
-    for name in ("padded", "packed"):
+    for name in LAYOUTS:
         with tempfile.TemporaryDirectory() as temporary:
-            record[name] = losses(Path(temporary), packing=name == "packed")
+            record[name] = losses(Path(temporary), name)
     GOLDEN.write_text(json.dumps(record, indent=1) + "\n")

@@ -136,7 +136,10 @@ def test_samples_with_bad_images_are_left_out_as_if_they_were_not_there(
         assert list(after["info"].names) == good
         supervised = dict(zip(before["info"].names, before["info"].supervised, strict=True))
         assert after["items"] == sum(supervised[name] for name in good)
-        assert len(after["pixel_values"]) == sum(2 if "change" in name else 1 for name in good)
+        shown = [(name.rpartition("-")[2], "change" in name) for name in good]
+        if packing == "true":
+            shown = list(set(shown))  # the row holds once what samples share
+        assert len(after["pixel_values"]) == sum(1 + pair for _, pair in shown)
         assert {bad.image for bad in after["info"].bad} <= {"red.png", "grey.png"}
     listed = [json.loads(line) for line in (tmp_path / "spoilt.bad_images.jsonl").read_text().splitlines()]
     names = sorted(name for batch in whole for name in set(batch["info"].names))

@@ -35,7 +35,7 @@ class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
     """Output of the model without its head.
 
     Attributes:
-        last_hidden_state: Hidden states [B, L, D]; where the last layer computed only some positions [1, M, D].
+        last_hidden_state: Hidden states [B, L, D]; [1, M, D] where the last layer computed M positions only.
         image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
         balance_loss: Weighted balance loss of a token router; in training of such a model only.
     """
@@ -300,7 +300,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         Raises:
             ValueError: See `RSUniVLMModel.forward`.
         """
-        kept = None
+        kept: Kept | None = None
         if labels is not None:
             kept = plan_kept(self.config.text_config, loss_positions, loss_splits)
         outputs = self.model(
@@ -332,8 +332,8 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
                 image_hidden_states=outputs.image_hidden_states,
                 token_losses=token_losses,
             )
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, kept, :])
+        wanted = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, wanted, :])
         plain_loss = None
         if labels is not None:
             plain_loss = self.loss_function(

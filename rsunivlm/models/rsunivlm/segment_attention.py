@@ -82,7 +82,7 @@ def _one_by_one(
 ) -> Tensor:
     # One call per branch, not one per prefix with a mask between its branches: among five tokens of an
     # answer or five hundred of a mask, the scores that such a mask throws away cost more than calls.
-    options = {"scale": scaling, "enable_gqa": query_1HLK.shape[1] != key_1GLK.shape[1]}
+    options: dict[str, Any] = {"scale": scaling, "enable_gqa": query_1HLK.shape[1] != key_1GLK.shape[1]}
     queries, keys, values = (part.split(lengths, dim=2) for part in (query_1HLK, key_1GLK, value_1GLK))
     attended = []
     for query, key, value, prefix in zip(queries, keys, values, prefixes, strict=True):

@@ -1,4 +1,4 @@
-"""A pack trains what its samples would train alone, also where they share their images: loss and gradients."""
+"""A pack trains what its samples would train alone, also where they share images: loss and every gradient."""
 
 from __future__ import annotations
 
@@ -169,7 +169,9 @@ def test_a_branch_sees_its_prefix_and_nothing_of_other_branches(
         other["input_ids"][0, changed] = 7
         differs = (model(**inputs).logits != model(**other).logits).any(dim=-1)[0]
         for segment, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            assert differs[max(start, changed) : end].all() == (segment in seeing or max(start, changed) >= end)
+            assert differs[max(start, changed) : end].all() == (
+                segment in seeing or max(start, changed) >= end
+            )
             assert differs[start:end].any() == (segment in seeing)
 
 
@@ -212,7 +214,9 @@ def test_a_pass_without_supervision_gives_every_weight_a_gradient(
         sample.labels.fill_(-100)
     model.zero_grad(set_to_none=True)
     packed = PackCollator(0, num_experts)([samples])
-    model(**{key: value for key, value in packed.items() if key != "info"}, num_items_in_batch=5).loss.backward()
+    model(
+        **{key: value for key, value in packed.items() if key != "info"}, num_items_in_batch=5
+    ).loss.backward()
     assert {n for n, p in model.named_parameters() if p.grad is not None} == names
     assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
 
@@ -231,7 +235,11 @@ def test_a_segment_sees_nothing_of_its_neighbours(
     model = make_tiny_model(num_experts=3)
     model.set_attn_implementation({"text_config": SEGMENTS})
     packed = PackCollator(0, 3)([samples])
-    inputs = {key: value for key, value in packed.items() if key not in ("labels", "loss_positions", "loss_splits", "info")}
+    inputs = {
+        key: value
+        for key, value in packed.items()
+        if key not in ("labels", "loss_positions", "loss_splits", "info")
+    }
     before = model(**inputs).logits
     start, stop = packed["segment_lengths"][0], sum(packed["segment_lengths"][:2])
     inputs["input_ids"] = inputs["input_ids"].clone()
