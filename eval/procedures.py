@@ -4,7 +4,7 @@
 - the change in words first (``--cot``): where the model says that nothing has changed, the mask is empty, and
   only else it is asked for a mask. The paper names a chain of thought for change detection and does not
   describe it; this is the procedure that its task tokens suggest;
-- tiles (``--tile``, see `eval.tiling`).
+- tiles (``--tile``, see `rsunivlm.inference.tiling`).
 
 They belong to the asking, not to the scoring: `describe` names them, so that answers of two ways are never
 mixed.
@@ -20,10 +20,11 @@ import numpy as np
 
 from eval.cc import says_no_change
 from eval.tasks import Answerer
-from eval.tiling import TiledAnswerer, Tiling
+from eval.tiling import TiledAnswerer
 from rsunivlm.codecs import MaskReport
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, Request
+from rsunivlm.inference.tiling import Tiling
 from rsunivlm.tasks import Task, render_prompt, route
 
 _CAPTION_TOKENS = 128

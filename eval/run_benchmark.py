@@ -43,7 +43,7 @@ from eval.report import print_results
 from eval.runs import Background, results_of
 from eval.scoring import headline, with_scores
 from eval.tasks import TASK_MODULES, Answerer, TaskModule, protocol_of, task_module
-from eval.tiling import Tiling
+from rsunivlm.inference.tiling import Tiling
 
 ALL = "all"
 DTYPES = ("float32", "bfloat16", "float16")

@@ -11,7 +11,8 @@ from eval.metrics import masks
 from eval.procedures import Asking, Redecoded, WordsFirst, says_no_change
 from eval.scoring import score
 from eval.tasks import protocol_of
-from eval.tiling import TiledAnswerer, Tiling
+from eval.tiling import TiledAnswerer
+from rsunivlm.inference.tiling import Tiling
 from rsunivlm.tasks import Task
 
 STRICT = protocol_of(cd, "strict", {})
