@@ -1,4 +1,4 @@
-"""The `rsunivlm` command: ask questions, look at a model's sizes, plan the memory of a training run.
+"""The `rsunivlm` command: ask about pictures and rasters, look at a model's sizes, plan training.
 
 Bad input ends with one line that begins with ``error:`` and exit code 2.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsunivlm import __version__
+from rsunivlm.geo.command import add_arguments as add_raster_arguments
 
 if TYPE_CHECKING:
     from rsunivlm.models.counts import ParameterCounts, SystemCounts
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--max-new-tokens", type=int, help="limit of the answer's length")
     ask.add_argument("--device", help="torch device, e.g. cpu or cuda:0")
     ask.set_defaults(run=_ask)
+
+    raster = commands.add_parser("raster", help="ask about every tile of a raster; georeferenced result")
+    add_raster_arguments(raster)
 
     info = commands.add_parser("info", help="print stored, active and trainable parameters of a model")
     _add_model(info)
