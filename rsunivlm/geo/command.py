@@ -135,8 +135,9 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if plan.seconds is None:
         print("time        not measured; name a model with --model")
     else:
-        print(f"time        about {plan.seconds / 60:,.1f} minutes, as one tile took")
-    print(f"disk        at most {plan.disk_bytes / 1e6:,.0f} MB beside the result")
+        shown = f"{plan.seconds / 60:,.0f} min" if plan.seconds > 300 else f"{plan.seconds:.1f} s"
+        print(f"time        about {shown}, as one tile took")
+    print(f"disk        at most {plan.disk_bytes / 1e6:,.1f} MB beside the result")
 
 
 def _print_result(result: RasterResult, *, as_json: bool) -> None:

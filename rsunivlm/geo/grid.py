@@ -110,13 +110,14 @@ class Grid:
 
 
 def between(source: Grid, target: Grid, pixels: Points) -> Points:
-    """Pixels [N, 2] of one grid as pixels of another; infinite where a projection does not reach."""
+    """Pixels [N, 2] of one grid as pixels of another; not a number where a projection does not reach."""
     coordinates = source.coordinates(pixels)
     if source.crs != target.crs:
         from pyproj import Transformer
 
         way = Transformer.from_crs(source.crs.to_wkt(), target.crs.to_wkt(), always_xy=True)
-        coordinates = np.stack(way.transform(*coordinates.T), axis=-1)
+        reached = np.stack(way.transform(*coordinates.T), axis=-1)
+        coordinates = np.where(np.isfinite(reached), reached, np.nan)
     return target.pixels(coordinates)
 
 

@@ -80,8 +80,9 @@ def test_the_common_part_holds_what_both_cover(angle, other_angle, pixel, x, y):
     if common is None:
         assert len(both) == 0
     else:
-        low = np.array([common.x, common.y])
-        assert ((both > low) & (both < low + [common.width, common.height])).all()
+        assert (
+            (both > [common.x, common.y]) & (both < [common.x + common.width, common.y + common.height])
+        ).all()
 
 
 def test_common_part_across_crs():
