@@ -2,13 +2,19 @@
 
 0 is the background, 1 the first class and so on, 255 "no data": pixels without data and tiles that could not
 be read. Colours and the names of the classes (tags `CLASS_0`, `CLASS_1`, ...) are in the file.
+
+GDAL writes its last blocks when a file is closed, and does not say if the disk is full by then. So what was
+written is read back and compared.
 """
 
 from __future__ import annotations
 
+import zlib
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +22,7 @@ from numpy.typing import NDArray
 from rsunivlm.codecs import MaskCodec
 from rsunivlm.geo.answers import TileAnswers
 from rsunivlm.geo.job import Job
+from rsunivlm.inference.tiling import Part
 
 NO_DATA = 255
 _BLOCK = 512
@@ -40,10 +47,9 @@ def write_class_map(path: Path, job: Job, tiles: Iterable[TileAnswers]) -> None:
     """Write what is kept of every tile; memory is bounded by GDAL's cache.
 
     Raises:
-        rasterio.errors.RasterioError: the disk is full.
+        OSError: the disk is full.
     """
     import rasterio
-    from rasterio.windows import Window as RasterioWindow
 
     names = [MaskCodec().background, *(question.name for question in job.questions)]
     profile = {
@@ -61,14 +67,19 @@ def write_class_map(path: Path, job: Job, tiles: Iterable[TileAnswers]) -> None:
         "compress": "deflate",
         "bigtiff": "if_safer",
     }
+    sums = array("L")
     with rasterio.open(path, "w", **profile) as dataset:
         dataset.write_colormap(1, _colours(len(names)))
         dataset.update_tags(**{f"CLASS_{number}": name for number, name in enumerate(names)})
         dataset.update_tags(NOTES="; ".join(job.notes), TASK=str(job.task))
         for tile in tiles:
-            kept = tile.part.kept
             ids = tile.part.inner(tile.class_ids())
-            dataset.write(ids, 1, window=RasterioWindow(kept.x, kept.y, kept.width, kept.height))
+            sums.append(zlib.crc32(ids.tobytes()))
+            dataset.write(ids, 1, window=_window(tile.part))
+    with rasterio.open(path, driver="GTiff") as dataset:
+        for part, expected in zip(job.tiling.parts(job.grid.size), sums, strict=True):
+            if zlib.crc32(dataset.read(1, window=_window(part)).tobytes()) != expected:
+                raise OSError(f"{path.name} is incomplete")
 
 
 @contextmanager
@@ -84,19 +95,30 @@ def class_map_rows(path: Path) -> Iterator[Callable[[int, int], NDArray[np.uint8
         yield read_rows
 
 
-def finish_raster(class_map: Path, out: Path, *, cog: bool) -> None:
-    """Make the class map the result, as it is or as a cloud optimised GeoTIFF (with overviews).
+def finish_raster(class_map: Path, out: Path, height: int, *, cog: bool) -> None:
+    """Make a class map of some height the result, as it is or as a cloud optimised GeoTIFF (with overviews).
 
     Raises:
-        rasterio.errors.RasterioError: the disk is full.
+        OSError: the disk is full.
     """
-    if cog:
-        from rasterio.shutil import copy
-
-        # Classes have no mean: overviews show the class that most pixels have.
-        copy(class_map, out, driver="COG", compress="deflate", bigtiff="if_safer", overview_resampling="mode")
-    else:
+    if not cog:
         class_map.replace(out)
+        return
+    from rasterio.shutil import copy
+
+    # Classes have no mean: overviews show the class that most pixels have.
+    copy(class_map, out, driver="COG", compress="deflate", bigtiff="if_safer", overview_resampling="mode")
+    with class_map_rows(class_map) as wanted, class_map_rows(out) as written:
+        for top in range(0, height, _BLOCK):
+            rows = top, min(top + _BLOCK, height)
+            if (wanted(*rows) != written(*rows)).any():
+                raise OSError(f"{out.name} is incomplete")
+
+
+def _window(part: Part) -> Any:
+    """What is kept of a tile, as rows and columns."""
+    kept = part.kept
+    return (kept.y, kept.y + kept.height), (kept.x, kept.x + kept.width)
 
 
 def _colours(count: int) -> dict[int, tuple[int, int, int, int]]:

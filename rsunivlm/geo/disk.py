@@ -20,12 +20,15 @@ def writing(path: Path) -> Iterator[None]:
         ValueError: in the place of an error of the system or of GDAL.
     """
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError, GeometryError
+
+    # rasterio.shutil lets GDAL's errors through, which have no public name.
+    from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
     vector = (DataLayerError, DataSourceError, FeatureError, GeometryError)
     try:
         yield
-    except (OSError, RasterioError, *vector) as error:
+    except (OSError, RasterioError, CPLE_BaseError, *vector) as error:
         free = shutil.disk_usage(path.parent).free / 1e6
         raise ValueError(
             f"cannot write {path.name} ({error.__cause__ or error}; {free:,.0f} MB free in {path.parent}). "

@@ -18,7 +18,7 @@ from rsunivlm.geo.classmap import class_map_rows, finish_raster, write_class_map
 from rsunivlm.geo.disk import Files
 from rsunivlm.geo.job import Job, Options
 from rsunivlm.geo.polygons import polygons, strip_rows
-from rsunivlm.geo.vectors import DRIVERS, GeoPackage, convert
+from rsunivlm.geo.vectors import DRIVERS, GeoPackage, check_complete, convert
 from rsunivlm.tasks import Task
 
 SUFFIXES = (*DRIVERS, ".tif", ".tiff")
@@ -63,7 +63,7 @@ def write_result(
     if masks:
         write_class_map(files.class_map, job, tiles)
     if files.out.suffix.lower() not in DRIVERS:
-        finish_raster(files.class_map, files.partial, cog=options.cog)
+        finish_raster(files.class_map, files.partial, job.grid.height, cog=options.cog)
         return {}
     package = GeoPackage(files.package, job.grid)
     layer = LAYERS.get(job.task, "answers")
@@ -82,6 +82,7 @@ def write_result(
         os.replace(files.package, files.partial)
     else:
         convert(files.package, layer, files.partial)
+    check_complete(files.partial, layer, package.counts[layer])
     return package.counts
 
 

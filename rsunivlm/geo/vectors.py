@@ -77,6 +77,19 @@ class GeoPackage:
             )
 
 
+def check_complete(path: Path, layer: str, count: int) -> None:
+    """See that a file holds its last polygon: GDAL does not say if the disk is full when it closes a file.
+
+    Raises:
+        OSError: it does not.
+        pyogrio.errors.DataSourceError: it cannot even be opened.
+    """
+    import pyogrio
+
+    if count and len(pyogrio.read_dataframe(path, layer=layer, skip_features=count - 1)) != 1:
+        raise OSError(f"{path.name} is incomplete")
+
+
 def crs_text(grid: Grid) -> str | None:
     """The CRS of a grid as `EPSG:...` where it has a number, else as WKT; None without one."""
     if grid.crs is None:

@@ -9,8 +9,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rsunivlm.geo import vectors
+from rsunivlm.geo.disk import writing
 from rsunivlm.geo.grid import Grid
-from rsunivlm.geo.vectors import GeoPackage, convert, crs_text
+from rsunivlm.geo.vectors import GeoPackage, check_complete, convert, crs_text
 
 # A transverse Mercator projection that has no EPSG number.
 OWN = CRS.from_proj4("+proj=tmerc +lat_0=50 +lon_0=11.3 +k=1 +x_0=5000 +y_0=7000 +ellps=GRS80 +units=m")
@@ -53,3 +54,24 @@ def test_an_empty_layer_is_there(tmp_path):
     assert (info["layer_name"], info["features"], list(info["fields"])) == ("boxes", 0, ["class", "tile"])
     convert(package.path, "boxes", tmp_path / "a.fgb")
     assert len(gpd.read_file(tmp_path / "a.fgb")) == 0
+
+
+def test_a_file_cut_short_is_noticed(tmp_path):
+    package = GeoPackage(tmp_path / "a.gpkg", grid(OWN))
+    package.begin("boxes", {"tile": "i8"})
+    for number in range(100):
+        package.add("boxes", shapely.box(number, 0, number + 1, 1), tile=number)
+    package.flush()
+    for suffix in (".fgb", ".geojson"):
+        out = tmp_path / f"a{suffix}"
+        convert(package.path, "boxes", out)
+        check_complete(out, "boxes", 100)
+        with out.open("r+b") as file:
+            file.truncate(out.stat().st_size - 10)
+        with (
+            pytest.raises(ValueError, match=r"cannot write a\.out .*start the same command again"),
+            writing(tmp_path / "a.out"),
+        ):
+            check_complete(out, "boxes", 100)
+    with pytest.raises(OSError, match="is incomplete"):
+        check_complete(package.path, "boxes", 101)
