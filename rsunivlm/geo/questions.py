@@ -26,16 +26,18 @@ class Question:
         name: the class, expression or prompt that its answers belong to.
         prompt: as the model gets it.
         task: of the answer.
+        choices: the answers that are allowed; None leaves them open.
     """
 
     name: str
     prompt: str
     task: Task
+    choices: tuple[str, ...] | None = None
 
     def about(self, images: Sequence[Any]) -> Request:
         """The question about the pictures of one tile."""
         labels = [self.name] if self.task.answer_kind == "mask" else None
-        return Request(images, self.prompt, self.task, labels)
+        return Request(images, self.prompt, self.task, labels, self.choices)
 
 
 def raster_task(name: str) -> Task:
@@ -73,7 +75,8 @@ def make_questions(task: Task, classes: Sequence[str], prompt: str | None) -> li
         raise ValueError('task vqa needs --prompt, e.g. --prompt "Is there a road?"')
     _check_classes(task, classes)
     if task is Task.SC:
-        return [Question("scene", render_prompt(task, classes=", ".join(classes)), task)]
+        asked = render_prompt(task, classes=", ".join(classes))
+        return [Question("scene", asked, task, tuple(classes))]
     if classes:
         if task is Task.VG:
             return [Question(name, render_prompt(task, expression=name), task) for name in classes]

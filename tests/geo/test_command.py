@@ -34,6 +34,15 @@ def test_segments_a_scene(scene, tiny_checkpoint, tmp_path, capsys):
     assert "4/4" in captured.err  # the bar
 
 
+def test_scene_classes_are_a_closed_list(scene, tiny_checkpoint, tmp_path):
+    out = tmp_path / "out.fgb"
+    command = ["raster", str(scene), "--task", "sc", "--classes", "airport,port,farmland", "--out", str(out)]
+    assert main([*command, "--model", str(tiny_checkpoint), "--tile", "170", "--device", "cpu"]) == 0
+    answers = gpd.read_file(out)["answer"]
+    assert len(answers) == 2
+    assert set(answers) <= {"airport", "port", "farmland"}
+
+
 def test_says_what_one_should_know(planted, tmp_path, tiny_checkpoint, capsys):
     source = planted.write(tmp_path / "a.tif", planted.paint(), crs=None)
     assert main(["raster", str(source), "--task", "cap", "--dry-run"]) == 0

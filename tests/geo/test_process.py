@@ -319,26 +319,18 @@ def test_killed_while_writing_it_ends_the_same(planted, run, scene, tmp_path, mo
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_full_disk_stops_cleanly_and_the_run_goes_on(planted, run, scene, tmp_path):
+def test_a_full_disk_stops_cleanly_and_the_run_goes_on(planted, run, scene, tmp_path, small_files):
     expected = features(run(scene, "whole.gpkg", batch_size=3).out)
-    limited = (
-        "import resource, runpy, sys\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)\n"
-        "sys.argv.pop(0)\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "except ValueError as error: sys.exit(f'error: {error}')\n"
-    )
-    command = [planted.__file__, str(scene), str(tmp_path / "full.gpkg"), "0"]
-    for limit, what in ((2500, "journal"), (60_000, "full.gpkg")):
-        result = subprocess.run(
-            [sys.executable, "-c", limited, str(limit), *command], capture_output=True, text=True
-        )
-        assert result.returncode == 1
-        assert f"error: cannot write {'full.gpkg.' if what == 'journal' else ''}{what}" in result.stderr
-        assert "start the same command again to go on" in result.stderr
+    for limit, what in ((2500, "full.gpkg.journal.jsonl"), (60_000, "full.gpkg")):
+        with (
+            pytest.raises(ValueError, match=rf"cannot write {what} .*the same command again to go on"),
+            small_files(limit),
+        ):
+            run(scene, "full.gpkg", batch_size=3)
         assert not (tmp_path / "full.gpkg").exists()
         assert not list(tmp_path.glob(".full*"))
-    assert features(run(scene, "full.gpkg", batch_size=3).out) == expected
+    last = planted.ColourPredictor(die_after=0)
+    assert features(run(scene, "full.gpkg", predictor=last).out) == expected
 
 
 def test_answers_of_another_run_are_not_taken(planted, run, scene):

@@ -48,6 +48,7 @@ def test_questions(task, classes, prompt, questions):
 def test_scene_classes_are_listed_in_one_question():
     [question] = make_questions(Task.SC, ["airport", "port"], None)
     assert "from: airport, port." in question.prompt
+    assert question.about(["picture"]).choices == ("airport", "port")
 
 
 @pytest.mark.parametrize(
