@@ -55,6 +55,7 @@ OPTIONAL = {
     "pycocoevalcap",
     "pycocotools",
     "flash_attn",
+    "liger_kernel",
     "datasets",
     "sklearn",
 }

@@ -141,7 +141,7 @@ def expand_variables(text: str, where: str) -> str:
 
 def _read_yaml(path: Path) -> Any:
     if not path.is_file():
-        raise ValueError(f"mixture file {path} does not exist")
+        raise ValueError(f"mixture file {path} does not exist; correct the path, or write or mix it")
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

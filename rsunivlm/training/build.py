@@ -37,22 +37,27 @@ from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.vision import TimmVisionTower
 from rsunivlm.tasks import IMAGE_MARK
 from rsunivlm.training.recipe import Recipe
+from rsunivlm.training.stages import check_dense
 
 
 def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
     """Load or make the processor of the model to be trained, and check where the model comes from.
 
     Raises:
-        ValueError: The checkpoint is missing, incomplete or of another architecture, or the `model` section
-            is wrong; names what and the mend.
+        ValueError: The checkpoint is missing, incomplete or not what the stage starts from, the `model`
+            section is wrong, or `max_length` is above the model's context; names what and the mend.
     """
     if recipe.start_dir is not None:
         if recipe.stage == 2 and not recipe.start_dir.exists():
             raise ValueError(f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from")
-        check_checkpoint(recipe.start_dir)
+        config = check_checkpoint(recipe.start_dir)
+        _check_context(recipe, config)
+        if recipe.stage == 1:
+            check_dense(config)
         return RSUniVLMProcessor.from_pretrained(recipe.start_dir)
     tokenizer = _tokenizer(recipe.model)
     config = _config(recipe.model, tokenizer)
+    _check_context(recipe, config)
     vision: Any = config.vision_config
     image_processor = RSUniVLMImageProcessor(
         image_size=vision.image_size,
@@ -91,8 +96,11 @@ def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForCondi
     return model
 
 
-def check_checkpoint(folder: Path) -> None:
+def check_checkpoint(folder: Path) -> RSUniVLMConfig:
     """Check that a folder holds a complete RSUniVLM checkpoint, reading only configuration and headers.
+
+    Returns:
+        Its configuration.
 
     Raises:
         ValueError: No folder, no configuration, another architecture, no weights or missing weights.
@@ -100,14 +108,15 @@ def check_checkpoint(folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"no checkpoint folder {folder}; set init_from")
     if not (folder / "config.json").is_file():
-        raise ValueError(f"checkpoint {folder} has no config.json")
+        raise ValueError(f"checkpoint {folder} has no config.json; set init_from to a folder that has")
     try:
         fields, _ = RSUniVLMConfig.get_config_dict(folder)
     except OSError as error:
-        raise ValueError(f"checkpoint {folder}: config.json is damaged") from error
+        raise ValueError(f"checkpoint {folder}: config.json is damaged; copy it again") from error
     if fields.get("model_type") != RSUniVLMConfig.model_type:
         raise ValueError(
-            f"checkpoint {folder} is of type {fields.get('model_type')!r}, not {RSUniVLMConfig.model_type!r}"
+            f"checkpoint {folder} is of type {fields.get('model_type')!r}, not "
+            f"{RSUniVLMConfig.model_type!r}; set init_from to a checkpoint of this project"
         )
     stored: set[str] = set()
     for file in folder.glob("*.safetensors"):
@@ -115,13 +124,26 @@ def check_checkpoint(folder: Path) -> None:
             with safe_open(file, framework="pt") as tensors:
                 stored.update(tensors.keys())
         except SafetensorError as error:
-            raise ValueError(f"checkpoint {folder}: {file.name} is damaged ({error})") from error
+            raise ValueError(
+                f"checkpoint {folder}: {file.name} is damaged ({error}); copy it again"
+            ) from error
+    config = RSUniVLMConfig.from_dict(fields)
     with torch.device("meta"):
-        model = RSUniVLMForConditionalGeneration(RSUniVLMConfig.from_dict(fields))
+        model = RSUniVLMForConditionalGeneration(config)
     missing = sorted(set(model.state_dict()) - stored - set(model.all_tied_weights_keys))
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise ValueError(f"checkpoint {folder} lacks {len(missing)} weight(s): {named}")
+        raise ValueError(f"checkpoint {folder} lacks {len(missing)} weight(s): {named}; copy it again")
+    return config
+
+
+def _check_context(recipe: Recipe, config: RSUniVLMConfig) -> None:
+    context = config.text_config.max_position_embeddings
+    if recipe.max_length > context:
+        raise ValueError(
+            f"max_length={recipe.max_length} is above the model's context of {context} tokens; "
+            f"set max_length={context} or less"
+        )
 
 
 def _tokenizer(section: Mapping[str, Any]) -> PreTrainedTokenizerBase:

@@ -88,6 +88,7 @@ class Recipe:
         max_images: Most images of a packed row; 0 sets no limit.
         share_images: With packing, most samples about the same images (and for the same expert) that are
             brought together, so that a row computes what they begin with once; 0 brings none together.
+        fused_loss: `liger` computes the loss by Liger's kernel (GPUs only, not with ZeRO 3); `none` by torch.
         feature_cache: Folder for image embeddings, computed once before training where vision tower and
             connector are not trained; empty computes them in every step.
         feature_cache_gb: Largest size of the embeddings' file in gigabytes; images beyond it are computed in
@@ -138,6 +139,7 @@ class Recipe:
     packing: bool = False
     max_images: int = 0
     share_images: int = 4
+    fused_loss: Literal["none", "liger"] = "none"
     feature_cache: str = ""
     feature_cache_gb: float = 50.0
     measures: str = ""

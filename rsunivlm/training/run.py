@@ -29,6 +29,7 @@ from rsunivlm.data.collation import Collator, PackCollator
 from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+from rsunivlm.models.rsunivlm.losses import liger_cross_entropy
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.adaptations import adaptation_of
@@ -61,6 +62,7 @@ def train(recipe: Recipe) -> Path:
         raise ValueError(f"log_to={recipe.log_to} needs a package: pip install {recipe.log_to}")
     if recipe.deepspeed and not Path(recipe.deepspeed).is_file():
         raise ValueError(f"deepspeed: no such configuration file: {recipe.deepspeed}")
+    _check_fused_loss(recipe)
     adaptation = adaptation_of(recipe)
     mixture = load_mixture(recipe)
     processor = load_processor(recipe)
@@ -90,6 +92,8 @@ def train(recipe: Recipe) -> Path:
     learning_rates = freeze_parts(model, recipe.learning_rates)
     if recipe.packing:
         model.set_attn_implementation({"text_config": SEGMENTS})
+    if recipe.fused_loss == "liger":
+        model.supervised_loss = liger_cross_entropy
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -218,6 +222,27 @@ def _check_output(recipe: Recipe) -> None:
     raise ValueError(f"{output} exists; choose another output or set overwrite=true")
 
 
+def _check_fused_loss(recipe: Recipe) -> None:
+    """Refuse a fused loss that cannot run here.
+
+    Raises:
+        ValueError: The package or the GPU is missing, or the head is sharded; names the mend.
+    """
+    if recipe.fused_loss == "none":
+        return
+    if find_spec("liger_kernel") is None:
+        raise ValueError("fused_loss=liger needs a package: pip install 'liger-kernel>=0.8'")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "fused_loss=liger needs a GPU that Triton knows; leave fused_loss out on this machine"
+        )
+    if recipe.deepspeed and _zero_stage(Path(recipe.deepspeed)) == 3:
+        raise ValueError(
+            f"fused_loss=liger needs the whole head, which {recipe.deepspeed} shards (ZeRO 3); "
+            "take scripts/zero2.json or leave fused_loss out"
+        )
+
+
 def _log_callbacks(recipe: Recipe, resumed: Path | None) -> list[TrainerCallback]:
     """What the log goes to."""
     if recipe.log_to == "tensorboard":
@@ -263,6 +288,11 @@ def _report(
             **{name: importlib.metadata.version(name) for name in _PACKAGES if _installed(name)},
         },
     }
+
+
+def _zero_stage(file: Path) -> int:
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    return int(settings.get("zero_optimization", {}).get("stage", 0))
 
 
 def _installed(name: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.training.adaptations import Adaptation, GMoE
 from rsunivlm.training.recipe import Stage
@@ -37,10 +38,23 @@ def prepare_stage(
     """
     if stage == 2:
         (adaptation or GMoE()).prepare(model)
-    elif not model.config.text_config.is_dense:
-        experts = model.config.text_config.num_routed_experts or model.config.num_experts
-        raise ValueError(f"stage 1 trains a dense model; this one has {experts} experts")
+    else:
+        check_dense(model.config)
     return model
+
+
+def check_dense(config: RSUniVLMConfig) -> None:
+    """Check what stage 1 starts from by its configuration.
+
+    Raises:
+        ValueError: It has experts.
+    """
+    if not config.text_config.is_dense:
+        experts = config.text_config.num_routed_experts or config.num_experts
+        raise ValueError(
+            f"stage 1 trains a dense model; this one has {experts} experts: run stage 2 to train these "
+            "further, or set init_from to a dense checkpoint"
+        )
 
 
 def freeze_parts(

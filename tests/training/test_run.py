@@ -100,6 +100,38 @@ def test_mistakes_are_refused_before_the_model_is_built(
         run.train(load_recipe(toy_recipe(), stage, overrides))
 
 
+def test_a_start_that_does_not_fit_the_stage_is_refused_before_the_model_is_built(
+    toy_recipe, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    start = {"init_from": str(tiny_checkpoint)}
+    with pytest.raises(ValueError, match="3 experts: run stage 2 to train these further, or set init_from"):
+        run.train(load_recipe(toy_recipe(), 1, start))
+    with pytest.raises(
+        ValueError, match=r"max_length=4097 is above .* context of 4096 tokens; set max_length="
+    ):
+        run.train(load_recipe(toy_recipe(), 2, {**start, "max_length": "4097"}))
+
+
+@pytest.mark.parametrize(
+    ("found", "gpu", "message"),
+    [
+        (False, True, "pip install 'liger-kernel"),
+        (True, False, "needs a GPU .*; leave fused_loss out"),
+        (True, True, r"shards \(ZeRO 3\); take scripts/zero2\.json"),
+    ],
+)
+def test_a_fused_loss_that_cannot_run_is_refused_before_the_model_is_built(
+    toy_recipe, monkeypatch: pytest.MonkeyPatch, found: bool, gpu: bool, message: str
+) -> None:
+    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(run, "find_spec", lambda _: found or None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    zero3 = Path(__file__).resolve().parents[2] / "scripts/zero3.json"
+    with pytest.raises(ValueError, match=f"fused_loss=liger .*{message}"):
+        run.train(load_recipe(toy_recipe(), 1, {"fused_loss": "liger", "deepspeed": str(zero3)}))
+
+
 def test_an_empty_dataset_is_refused(toy_recipe, toy_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "load_model", refuse_to_build)
     (toy_data / "train.jsonl").write_text("\n")

@@ -10,10 +10,15 @@ Shapes: M supervised positions, D hidden, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+# Head, hidden states, targets and number of items to the loss and its parts, see `supervised_cross_entropy`.
+SupervisedLoss = Callable[..., tuple[Tensor, Tensor]]
 
 # Positions scored at once: 2048 x 151,936 scores in float32 are 1.2 GB.
 CHUNK = 2048
@@ -48,8 +53,28 @@ def supervised_cross_entropy(
             losses_m = checkpoint(scored, hidden_mD, targets_m, use_reentrant=False)
         total = total + losses_m.sum()
         losses.append(losses_m.detach())
+    losses_M = torch.cat(losses)
+    return _per_item(total, losses_M, num_items), losses_M
+
+
+def liger_cross_entropy(
+    head: nn.Linear, hidden_MD: Tensor, targets_M: Tensor, num_items: Tensor | int | None
+) -> tuple[Tensor, Tensor]:
+    """As `supervised_cross_entropy`, by Liger's fused kernel (Hsu et al., "Liger Kernel", 2024).
+
+    For GPUs that Triton knows. It needs the whole weight of the head, which ZeRO-3 keeps in shards.
+    """
+    if not len(targets_M):  # the kernel takes no empty batch
+        return supervised_cross_entropy(head, hidden_MD, targets_M, num_items)
+    from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy  # optional
+
+    losses_M = liger_fused_linear_cross_entropy(hidden_MD, head.weight, targets_M, reduction="none")
+    return _per_item(losses_M.sum(), losses_M, num_items), losses_M.detach()
+
+
+def _per_item(total: Tensor, losses_M: Tensor, num_items: Tensor | int | None) -> Tensor:
     if num_items is None:
-        num_items = max(1, len(targets_M))
+        num_items = max(1, len(losses_M))
     elif torch.is_tensor(num_items):
         num_items = num_items.to(total.device)
-    return total / num_items, torch.cat(losses)
+    return total / num_items

@@ -24,7 +24,7 @@ from rsunivlm.models.connector import Connector
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.feed_forward import Kept, plan_dispatch, plan_kept
 from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
-from rsunivlm.models.rsunivlm.losses import supervised_cross_entropy
+from rsunivlm.models.rsunivlm.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
 from rsunivlm.models.vision import TimmVisionTower
@@ -228,6 +228,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         super().__init__(config)
         self.model = RSUniVLMModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.supervised_loss: SupervisedLoss = supervised_cross_entropy  # training may set another
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -321,7 +322,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         num_items = kwargs.get("num_items_in_batch")
         if labels is not None and loss_positions is not None:
             hidden_MD = outputs.last_hidden_state.flatten(0, 1)
-            loss, token_losses = supervised_cross_entropy(
+            loss, token_losses = self.supervised_loss(
                 self.lm_head,
                 hidden_MD if kept is not None else hidden_MD[loss_positions],
                 labels.flatten()[loss_positions + 1],
