@@ -62,6 +62,20 @@ def test_the_same_seed_gives_the_same_weights(toy_recipe, tmp_path: Path) -> Non
     assert not all(first[name].equal(other[name]) for name in first)
 
 
+@pytest.mark.parametrize("packing", [False, True])
+def test_the_number_of_loader_workers_changes_nothing(toy_recipe, tmp_path: Path, packing: bool) -> None:
+    settings = {"packing": str(packing).lower(), "max_length": "300", "batch_size": "2"}
+    found = []
+    for workers in (1, 2):
+        output = {"output": str(tmp_path / f"workers{workers}"), "workers": str(workers)}
+        folder = run.train(load_recipe(toy_recipe(), 1, {**settings, **output}))
+        curve = json.loads((folder / "training.json").read_text())["loss"]["curve"]
+        found.append((load_file(folder / "model.safetensors"), curve))
+    (one, losses_one), (two, losses_two) = found
+    assert losses_one == losses_two
+    assert all(one[name].equal(two[name]) for name in one)
+
+
 def test_an_earlier_result_is_kept_unless_told_otherwise(toy_recipe, tmp_path: Path) -> None:
     output = tmp_path / "runs/toy/stage1"
     output.mkdir(parents=True)
@@ -156,7 +170,7 @@ def test_incomplete_checkpoints_are_refused(toy_recipe, tiny_checkpoint: Path, m
         run.train(recipe)
     config = json.loads((tiny_checkpoint / "config.json").read_text())
     (tiny_checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
-    with pytest.raises(ValueError, match="'llava'"):
+    with pytest.raises(ValueError, match="'llava', not 'rsunivlm'; set init_from to a checkpoint"):
         run.train(recipe)
     (tiny_checkpoint / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
