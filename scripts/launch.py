@@ -34,6 +34,10 @@ def run(stage: Literal[1, 2]) -> NoReturn:
     def leave() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        if code == 1:
+            time.sleep(
+                3
+            )  # another may have died first and cut the connection: the launcher names whom it finds
         os._exit(code)
 
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
