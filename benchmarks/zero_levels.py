@@ -1,7 +1,7 @@
 """What ZeRO 1, 2 and 3 send and hold per step, measured with two processes: the reason for a default.
 
     python benchmarks/zero_levels.py                       # both stages, about 10 minutes on two cores
-    python benchmarks/zero_levels.py --hidden 64 --layers 2 --steps 4
+    python benchmarks/zero_levels.py --accumulation 1 --levels 2 3
 
 Both stages are trained on synthetic scenes with each bundled DeepSpeed configuration. Counted are the bytes
 that a process hands to collectives (torch.distributed, each call's larger buffer), the median time of a step
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--steps", type=int, default=8, help="optimizer steps of each run")
     parser.add_argument("--accumulation", type=int, default=2, help="forward passes per step")
+    parser.add_argument("--levels", type=int, nargs="+", choices=(1, 2, 3), default=[1, 2, 3])
     parser.add_argument("--process", nargs=3, metavar=("STAGE", "LEVEL", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.process:
@@ -95,17 +96,11 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     (folder / "recipe.yaml").write_text(text, encoding="utf-8")
     rows = []
     for stage in (1, 2):
-        for level in (1, 2, 3):
-            launcher = [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--nproc_per_node",
-                "2",
-                "--standalone",
-            ]
+        for level in options.levels:
+            launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
             process = [str(Path(__file__).resolve()), "--process", str(stage), str(level), str(folder)]
-            subprocess.run([*launcher, *process], check=True, stdout=sys.stderr, env=environment)
+            command = [*launcher, "--standalone", *process]
+            subprocess.run(command, check=True, stdout=sys.stderr, env=environment)
             rows.append(json.loads((folder / "measured.json").read_text(encoding="utf-8")))
     return rows
 
@@ -156,12 +151,15 @@ def train(stage: int, level: int, folder: Path) -> None:
             super().on_train_end(*arguments, **keywords)
 
     run._log_callbacks = lambda *_: [PeakReader()]
-    run.train(load_recipe(folder / "recipe.yaml", 1 if stage == 1 else 2, overrides))
+    output = run.train(load_recipe(folder / "recipe.yaml", 1 if stage == 1 else 2, overrides))
     if os.environ["RANK"] == "0":
         steps = list(itertools.pairwise(marks[WARM_UP:]))
         row = {
             "stage": stage,
             "zero": level,
+            "trained": json.loads((output / "training.json").read_text(encoding="utf-8"))[
+                "trained_parameters"
+            ],
             "megabytes": round(statistics.median(b[1] - a[1] for a, b in steps) / 1e6, 1),
             "seconds": round(statistics.median(b[0] - a[0] for a, b in steps), 3),
             "peak_mb": round(peak / 1e6),
