@@ -47,12 +47,12 @@ from eval.benchmarks import load
 from eval.registry import BENCHMARKS, PROJECT
 from eval.segmentation import truth_masks
 from eval.tasks import task_module
-from eval.tiling import Tiling
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, Request, read_answer
 from rsunivlm.inference.refine import refine_edges
+from rsunivlm.inference.tiling import Tiling
 from rsunivlm.inference.zoom import answer_zoomed
 from rsunivlm.tasks import Task, route
 
