@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,6 +18,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # Pillow's own limit for a warning (2**30 / 4 / 3 pixels): beyond it a whole-image read makes no sense for a
 # model that looks at 384 x 384 pixels. Larger rasters are read by windows.
 MAX_PIXELS = 89_478_485
+# Kinds of files that hold pixels. Pillow knows others that are programs (EPS starts Ghostscript).
+FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "WEBP", "BMP", "GIF", "PPM")
 
 
 def open_image(source: str | Path | bytes | Image.Image, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -34,6 +38,24 @@ def open_image(source: str | Path | bytes | Image.Image, *, max_pixels: int = MA
     """
     if isinstance(source, Image.Image):
         return _to_rgb(source)
+    with _opened(source, max_pixels) as picture:
+        picture.load()
+        return _to_rgb(picture)
+
+
+def image_size(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height as stored, from the header alone: what `open_image` is going to need.
+
+    Raises:
+        ValueError: The file is missing, empty, too large or no image; the message names it.
+    """
+    with _opened(source, max_pixels) as picture:
+        return picture.size
+
+
+@contextmanager
+def _opened(source: str | Path | bytes, max_pixels: int) -> Iterator[Image.Image]:
+    """An image whose header was read and found within the limit; its errors become ValueErrors."""
     name = "image data" if isinstance(source, bytes) else str(source)
     if isinstance(source, bytes):
         size, stream = len(source), io.BytesIO(source)
@@ -48,15 +70,14 @@ def open_image(source: str | Path | bytes | Image.Image, *, max_pixels: int = MA
         with warnings.catch_warnings():
             # Pillow warns about sizes that the check below refuses anyway.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(stream if stream is not None else Path(name)) as picture:
+            with Image.open(stream if stream is not None else Path(name), formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > max_pixels:
                     raise ValueError(
                         f"image is too large: {name} has {width} x {height} = {width * height / 1e6:.0f} "
                         f"megapixels, the limit is {max_pixels / 1e6:.0f}; cut it into tiles first"
                     )
-                picture.load()
-                return _to_rgb(picture)
+                yield picture
     except Image.DecompressionBombError as error:
         raise ValueError(f"image is too large: {name}: {error}") from error
     except UnidentifiedImageError as error:
@@ -72,4 +93,4 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         span = float(high) - float(low) or 1.0  # type: ignore[arg-type]
         upright = upright.convert("F").point(lambda value: (value - float(low)) * (255.0 / span))  # type: ignore[arg-type]
         return upright.convert("L").convert("RGB")
-    return upright.convert("RGB")
+    return upright if upright.mode == "RGB" else upright.convert("RGB")

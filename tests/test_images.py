@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsunivlm.images import open_image
+from rsunivlm.images import image_size, open_image
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -45,6 +45,17 @@ def test_size_is_refused_from_the_header_alone(tmp_path: Path, side: int) -> Non
     bomb.write_bytes(png_header(side, side))
     with pytest.raises(ValueError, match=r"too large: .*bomb\.png"):
         open_image(bomb)
+    with pytest.raises(ValueError, match="too large: image data"):
+        image_size(bomb.read_bytes())
+
+
+def test_size_is_read_without_pixels() -> None:
+    assert image_size(png_header(640, 480)) == (640, 480)
+
+
+def test_formats_that_are_programs_are_refused() -> None:
+    with pytest.raises(ValueError, match="not a readable image"):
+        open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
 
 
 def test_modes_become_upright_rgb(tmp_path: Path) -> None:
