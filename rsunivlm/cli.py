@@ -1,4 +1,4 @@
-"""The `rsunivlm` command: ask about pictures and rasters, look at a model's sizes, plan training.
+"""The `rsunivlm` command: ask about pictures and rasters, serve answers, look at sizes, plan training.
 
 Bad input ends with one line that begins with ``error:`` and exit code 2.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rsunivlm import __version__
 from rsunivlm.geo.command import add_arguments as add_raster_arguments
+from rsunivlm.serving.cli import add_serve
 
 if TYPE_CHECKING:
     from rsunivlm.models.counts import ParameterCounts, SystemCounts
@@ -81,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_adaptation(plan)
     plan.add_argument("--json", action="store_true", help="print the plan as JSON")
     plan.set_defaults(run=_plan)
+
+    add_serve(commands)
     return parser
 
 
