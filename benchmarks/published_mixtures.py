@@ -5,6 +5,8 @@ same image. The first column below is the set's share (Tables 10 and 11; for sta
 takes, 60,000 samples a granularity in equal parts). The second says what is asked about its images, one entry
 an image, in turn, and comes from published counts:
 
+    GeoChat     216,000 samples of DOTA, DIOR, FAIR1M and FloodNet tiles, of which its paper lists 109,000
+    FIT-RS      160,000 samples of 1,415,000; its 32 GB of 512 px pictures are about 80,000
     VRSBench    142,390 samples of 20,264 images: a caption, 1.8 expressions, 4.2 questions
     RSVQA-LR    57,223 training questions of 572 images; stage 2 draws a sixth of them
     RSVQA-HR    about 100 questions an image (1,066,316 of 10,659); 100,000 of 625,340 are 16, stage 2 draws
@@ -15,8 +17,8 @@ an image, in turn, and comes from published counts:
     masks       a question per class present: Potsdam 3.5, UAVid 5, LoveDA 3.2, OpenEarthMap 5, LandCover.ai
                 1.6, COCO-Stuff 1.7 an image
 
-One sample an image is taken wherever the number is not published (GeoChat, FIT-RS, AllSeeing), which favours
-the plain way. Where a scene offers fewer questions than a set asks, they come again.
+One sample an image is taken where nothing is known (AllSeeing, GeoChat's region descriptions in stage 2),
+which favours the plain way. Where a scene offers fewer questions than a set asks, they come again.
 """
 
 from __future__ import annotations
@@ -37,9 +39,9 @@ _FIVE_CLASSES = ("ss ss ss ss ss",)
 # Set -> (thousands of samples, what is asked about one image, about the next, ...).
 MIXTURES: dict[int, dict[str, tuple[int, tuple[str, ...]]]] = {
     1: {
-        "geochat": (216, ("vqa", "reg", "vg", "cap")),
+        "geochat": (216, ("vqa vg", "reg cap")),
         "vrsbench": (141, _VRSBENCH),
-        "fit_rs": (160, ("vqa",)),
+        "fit_rs": (160, ("vqa reg", "vg vqa")),
         "rsteller": (100, ("cap",)),
         "rsvqa_lr": (57, ("vqa " * 100,)),
         "rsvqa_hr": (100, ("vqa " * 16,)),

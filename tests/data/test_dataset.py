@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from rsunivlm.data import loading
 from rsunivlm.data.collation import Collator, PackCollator
 from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
@@ -153,6 +154,17 @@ def test_shared_packs_follow_from_the_seed_and_differ_between_epochs(
         assert shared["input_ids"].equal(single["input_ids"])
         assert shared["segment_prefixes"] == single["segment_prefixes"]
         assert shared["pixel_values"].equal(single["pixel_values"])
+
+
+def test_an_image_is_read_once_for_all_samples_of_a_pack(
+    questions: Mixture, tiny_processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    read = loading.open_image
+    monkeypatch.setattr(loading, "open_image", lambda path: opened.append(path) or read(path))
+    samples = packed(questions, tiny_processor, epochs=1)
+    pack = samples[0]
+    assert len(opened) == sum(len(images) for images in {sample.images for sample in pack}) < len(pack)
 
 
 def test_samples_about_one_image_begin_alike(questions: Mixture, tiny_processor) -> None:

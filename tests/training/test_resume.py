@@ -139,13 +139,15 @@ def test_another_run_is_refused_by_what_differs_and_can_be_started_afresh(
     assert not (tmp_path / ".a.checkpoints").exists()
 
 
-def test_settings_that_change_nothing_may_change(train, watched) -> None:
+def test_settings_that_change_nothing_may_change(train, watched, tmp_path: Path) -> None:
     expected, _ = train("undisturbed", max_steps=4)
     watched["stop_at"] = 4
     with pytest.raises(Interrupted):
         train("a", max_steps=4)
     watched.update(names={}, stop_at=None)
-    weights, report = train("a", max_steps=4, log_every=1, workers=1, checkpoint_every=1, log_to="none")
+    free = {"log_every": 1, "workers": 1, "checkpoint_every": 1, "log_to": "none"}
+    weights, report = train("a", max_steps=4, measures=tmp_path / "measures", **free)
+    assert len(list((tmp_path / "measures").iterdir())) == 1
     assert sorted(watched["names"]) == [3, 4]
     assert all(weights[name].equal(expected[name]) for name in expected)
     assert [step for step, _ in report["loss"]["curve"]] == [1, 2, 3, 4]
@@ -281,7 +283,8 @@ def test_other_identities_are_refused(store: CheckpointStore) -> None:
         ValueError, match=r"model differs; seed was 1, is 2\. Start it as before, or set resume"
     ):
         other.newest()
-    assert checkpointing.binding_settings({"seed": 1, "workers": 3, "output": "x"}) == {"seed": 1}
+    settings = {"seed": 1, "share_images": 4, "workers": 3, "measures": "m", "output": "x"}
+    assert checkpointing.binding_settings(settings) == {"seed": 1, "share_images": 4}
 
 
 @pytest.mark.distributed
