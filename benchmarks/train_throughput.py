@@ -18,7 +18,7 @@ other runs on the same images find them on disk).
 The small model keeps the published proportions, since they decide what there is to gain: 196 image tokens of
 about 250 (published 729 of about 880); a head of 8192 rows, most of them for no token of the small tokenizer,
 that takes 27 % of the language model's forward pass over all positions (published 28 %); a tower that takes
-as much as the language model without its head (0.64 and 0.63 TFLOP); masks on a grid of 10 instead of 24. Its
+as much as the language model without its head (0.64 and 0.63 TFLOP); masks on a grid of 8 instead of 24. Its
 6 layers against 24 flatter one thing: the last feed-forward network, which ours computes for supervised
 positions only, is 14 % of the language model's layers instead of 4 %.
 
@@ -79,7 +79,7 @@ MODELS: dict[str, dict[str, Any]] = {
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
         },
-        "mask_codec": {"grid": 10},
+        "mask_codec": {"grid": 8},
     },
     "full": {},
 }
@@ -150,7 +150,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         small = arguments.size == "small"
-        make_images(folder / "data", arguments.samples, 224 if small else 384, 10 if small else 24)
+        make_images(folder / "data", arguments.samples, 224 if small else 384, 8 if small else 24)
         results = [measure(stage, arguments, folder) for stage in (arguments.stage or (1, 2))]
     for result in results:
         ours, plain = result["ours"], result["plain"]

@@ -65,7 +65,7 @@ def training_arguments(recipe: Recipe, scratch: Path, distributed: bool) -> Trai
         per_device_train_batch_size=recipe.batch_size,
         gradient_accumulation_steps=recipe.gradient_accumulation,
         average_tokens_across_devices=True,
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,

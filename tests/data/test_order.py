@@ -1,10 +1,11 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rsunivlm.data.order import group_by_image, group_by_length
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lengths=st.lists(st.integers(1, 500), max_size=200),
     batch_size=st.integers(1, 9),
@@ -26,7 +27,7 @@ def test_batches_hold_like_lengths_in_shuffled_order() -> None:
     assert batches[:, 0].tolist() != sorted(batches[:, 0].tolist())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(1, 60)), min_size=1, max_size=120),
     st.integers(1, 5),
