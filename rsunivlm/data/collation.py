@@ -185,15 +185,14 @@ class _Row:
 
     def add(self, group: Sequence[Sample]) -> int:
         """Append samples; several share the prefix that their images end. Returns the tokens appended."""
-        first = group[0]
-        cut = first.prefix if len(group) > 1 else 0
+        cut = group[0].prefix if len(group) > 1 else 0
         added, prefix = 0, -1
         if cut:
             prefix = len(self.lengths)
-            added += self.segment(first.input_ids[:cut], first.labels[:cut])
-        for sample in group:
+            added += self.segment(group[0].input_ids[:cut], group[0].labels[:cut])
+        for number, sample in enumerate(group):
             added += self.segment(sample.input_ids[cut:], sample.labels[cut:], cut, prefix)
-            self.shared.append(0 if sample is first else cut)
+            self.shared.append(cut if number else 0)
         return added
 
     def segment(self, ids: torch.Tensor, labels: torch.Tensor, start: int = 0, prefix: int = -1) -> int:

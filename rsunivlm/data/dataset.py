@@ -116,7 +116,7 @@ class PackedSamples(Dataset[list[Sample]]):
         self.loader = SampleLoader(mixture, processor, measures_folder)
         self._packs: list[np.ndarray] = []
         wanted = num_packs
-        samples = round(epochs * len(mixture))
+        samples = max(1, round(epochs * len(mixture)))
         epoch = 0
         while not wanted or len(self._packs) < wanted:
             plan = mixture.plan(epoch)
@@ -124,12 +124,14 @@ class PackedSamples(Dataset[list[Sample]]):
             if not num_packs and not wanted:
                 plan = plan[: max(0, samples - epoch * whole)]
             measures, seed = self.loader.measure(plan, capacity), mixture.seed + epoch
-            groups = [np.array([row]) for row in range(len(plan))]
-            lengths, images = measures.lengths, measures.images
             if share_images:
                 groups, lengths, images = self._share(measures, share_images, num_experts, capacity, seed)
-            packs = plan_packs(lengths, images, capacity, max_images=max_images, seed=seed)
-            self._packs += [plan[np.concatenate([groups[index] for index in pack])] for pack in packs]
+                packs = plan_packs(lengths, images, capacity, max_images=max_images, seed=seed)
+                packs = [np.concatenate([groups[index] for index in pack]) for pack in packs]
+            else:
+                lengths, images = measures.lengths, measures.images
+                packs = plan_packs(lengths, images, capacity, max_images=max_images, seed=seed)
+            self._packs += [plan[pack] for pack in packs]
             epoch += 1
             if not wanted and epoch * whole >= samples:
                 wanted = -(-len(self._packs) // multiple) * multiple
