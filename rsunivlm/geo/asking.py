@@ -64,6 +64,7 @@ def ask_tiles(
         for (lines, index), answer in zip(places, answers, strict=True):
             lines.append({"tile": lines[0]["tile"], "question": index, "answer": to_json(answer)})
         journal.append(waiting)
+        bar.update(len(waiting))
         for used in (waiting, places, requests):
             used.clear()
 
@@ -79,7 +80,6 @@ def ask_tiles(
                 requests.append(question.about(pictures))
             if len(requests) >= batch_size or len(waiting) >= _QUIET_TILES:
                 flush()
-            bar.update()
         flush()
 
 

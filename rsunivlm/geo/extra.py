@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-PACKAGES = ("rasterio", "geopandas", "pyogrio", "shapely")
+PACKAGES = ("rasterio", "geopandas", "pyogrio", "pyproj", "shapely")
 
 
 def require_geo() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Pixels of a strip, and rows at the least.
-_STRIP_PIXELS = 1 << 24
+_STRIP_PIXELS = 1 << 22
 
 Region = tuple[Any, int]  # polygon in pixels, class id
 
