@@ -60,7 +60,11 @@ def ask_tiles(
     requests: list[Request] = []
 
     def flush() -> None:
-        answers = predictor.answer_batch(requests, batch_size=batch_size, max_new_tokens=max_new_tokens)
+        answers = (
+            predictor.answer_batch(requests, batch_size=batch_size, max_new_tokens=max_new_tokens)
+            if requests
+            else []
+        )
         for (lines, index), answer in zip(places, answers, strict=True):
             lines.append({"tile": lines[0]["tile"], "question": index, "answer": to_json(answer)})
         journal.append(waiting)

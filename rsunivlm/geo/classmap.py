@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from rsunivlm.codecs import MaskCodec
 from rsunivlm.geo.answers import TileAnswers
+from rsunivlm.geo.grid import Grid
 from rsunivlm.geo.job import Job
+from rsunivlm.geo.polygons import strip_rows
 from rsunivlm.inference.tiling import Part
 
 NO_DATA = 255
@@ -95,8 +97,8 @@ def class_map_rows(path: Path) -> Iterator[Callable[[int, int], NDArray[np.uint8
         yield read_rows
 
 
-def finish_raster(class_map: Path, out: Path, height: int, *, cog: bool) -> None:
-    """Make a class map of some height the result, as it is or as a cloud optimised GeoTIFF (with overviews).
+def finish_raster(class_map: Path, out: Path, grid: Grid, *, cog: bool) -> None:
+    """Make the class map of a grid the result, as it is or as a cloud optimised GeoTIFF (with overviews).
 
     Raises:
         OSError: the disk is full.
@@ -109,8 +111,9 @@ def finish_raster(class_map: Path, out: Path, height: int, *, cog: bool) -> None
     # Classes have no mean: overviews show the class that most pixels have.
     copy(class_map, out, driver="COG", compress="deflate", bigtiff="if_safer", overview_resampling="mode")
     with class_map_rows(class_map) as wanted, class_map_rows(out) as written:
-        for top in range(0, height, _BLOCK):
-            rows = top, min(top + _BLOCK, height)
+        step = strip_rows(grid.width)
+        for top in range(0, grid.height, step):
+            rows = top, min(top + step, grid.height)
             if (wanted(*rows) != written(*rows)).any():
                 raise OSError(f"{out.name} is incomplete")
 

@@ -16,10 +16,12 @@ Shapes: H height, W width of a tile.
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -61,18 +63,21 @@ class Journal:
             restart: throw away what is there.
 
         Raises:
-            ValueError: what is there belongs to another run, or is damaged, or it cannot be written.
+            ValueError: what is there belongs to another run, or is being written by one, or is damaged; or it
+                cannot be written.
         """
         self.path, self.tiles = path, 0
-        if restart:
-            path.unlink(missing_ok=True)
-        end = self._resume(fingerprint, questions) if path.exists() else 0
-        self.resumed = self.tiles > 0
-        with writing(path):
-            self._file = path.open("ab", buffering=0)  # nothing waits to be written when the disk is full
-            self._file.truncate(end)
-        if end == 0:
-            self._write([{"fingerprint": fingerprint}])
+        with ExitStack() as on_error:
+            with writing(path):  # unbuffered: nothing waits to be written when the disk is full
+                self._file = on_error.enter_context(path.open("ab", buffering=0))
+            self._lock()
+            end = 0 if restart else self._resume(fingerprint, questions)
+            self.resumed = self.tiles > 0
+            with writing(path):
+                self._file.truncate(end)
+            if end == 0:
+                self._write([{"fingerprint": fingerprint}])
+            on_error.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +86,12 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+        except BlockingIOError as error:
+            raise ValueError(f"another run is writing {self.path}; wait for it, or stop it") from error
 
     def _resume(self, fingerprint: Line, questions: int) -> int:
         """Count the complete tiles that are there; returns the length of their lines in bytes."""

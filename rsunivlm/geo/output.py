@@ -63,7 +63,7 @@ def write_result(
     if masks:
         write_class_map(files.class_map, job, tiles)
     if files.out.suffix.lower() not in DRIVERS:
-        finish_raster(files.class_map, files.partial, job.grid.height, cog=options.cog)
+        finish_raster(files.class_map, files.partial, job.grid, cog=options.cog)
         return {}
     package = GeoPackage(files.package, job.grid)
     layer = LAYERS.get(job.task, "answers")

@@ -120,7 +120,7 @@ def process_raster(
 def load_predictor(
     model: str | Path | RSUniVLM | Predictor | None, model_id: str | None, device: str | None
 ) -> tuple[Predictor, str]:
-    """The predictor, and what identifies it: the checksum of its weights, or the name it was given.
+    """The predictor, and what identifies it: the checksum of its weights and its codecs, or its given name.
 
     Raises:
         ValueError: the checkpoint cannot be loaded, or a predictor of another kind has no name.
@@ -134,7 +134,8 @@ def load_predictor(
         model = RSUniVLM.from_pretrained(model or bundled_checkpoint(), device=device)
     if not isinstance(model, RSUniVLM):
         raise ValueError("a predictor that is no RSUniVLM needs a name: model_id")
-    return model, f"weights {weights_checksum(model.model)}"
+    # The codecs' settings say how a text becomes a mask or boxes; they are no part of the weights.
+    return model, f"weights {weights_checksum(model.model)}, {model.mask_codec}, {model.box_codec}"
 
 
 def _report(job: Job, tally: Tally, options: Options, out: Path) -> dict[str, Any]:

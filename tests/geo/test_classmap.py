@@ -32,7 +32,7 @@ def test_lost_blocks_are_noticed(tmp_path, small_files, cog):
             with small_files(limit_map):
                 write_class_map(class_map, job, [NoisyTile(part) for part in tiling.parts(grid.size)])
             with small_files(limit_out):
-                finish_raster(class_map, out, grid.height, cog=cog)
+                finish_raster(class_map, out, grid, cog=cog)
 
     write(None, None)
     size = out.stat().st_size

@@ -50,6 +50,15 @@ def test_another_run_is_refused_and_restart_forgets_it(tmp_path):
     assert [json.loads(line)["fingerprint"]["model"] for line in path.open()] == ["b"]
 
 
+def test_two_runs_cannot_share_one(tmp_path):
+    with Journal(tmp_path / "journal", PRINT, questions=2) as journal:
+        journal.append(TILES)
+        with pytest.raises(ValueError, match="another run is writing"):
+            Journal(tmp_path / "journal", PRINT, questions=2, restart=True)
+    with Journal(tmp_path / "journal", PRINT, questions=2) as journal:
+        assert journal.tiles == 4
+
+
 def test_damage_in_the_middle_is_named(tmp_path):
     path = tmp_path / "journal"
     with Journal(path, PRINT, questions=2) as journal:
