@@ -90,12 +90,16 @@ def test_formats(planted, run, scene):
 
 
 @pytest.mark.parametrize("cog", [False, True])
-def test_class_map(planted, run, scene, cog):
-    result = run(scene, "out.tif", cog=cog)
+@pytest.mark.parametrize("place", ["utm", "rotated", "degrees"])
+def test_class_map(planted, run, tmp_path, cog, place):
+    crs, name = PLACES[place]
+    transform = getattr(planted, name)
+    source = planted.write(tmp_path / "a.tif", planted.paint(), crs=crs, transform=transform)
+    result = run(source, "out.tif", cog=cog)
     with rasterio.open(result.out) as dataset:
         ids = dataset.read(1)
-        assert dataset.crs == "EPSG:32633"
-        assert dataset.transform == planted.UTM
+        assert dataset.crs == crs
+        assert dataset.transform.almost_equals(transform, 1e-9)
         assert dataset.nodata == 255
         tags = dataset.tags()
         assert [tags[f"CLASS_{number}"] for number in range(4)] == ["others", "building", "road", "water"]
@@ -208,8 +212,9 @@ def test_answers_that_cannot_be_read_are_named(planted, run, scene):
     assert reasons == ["the answer about 'road' could not be read"]
 
 
-def test_a_pair_is_laid_on_each_other(planted, run, tmp_path):
-    """After: in degrees, half as fine, shifted; before: without the buildings."""
+@pytest.mark.parametrize("resolution", [(3e-6, 2.5e-6), (6e-6, 5e-6)])
+def test_a_pair_is_laid_on_each_other(planted, run, tmp_path, resolution):
+    """Before: without the buildings; after: in degrees, pixels of 0.27 or 0.54 m, shifted."""
     before = planted.write(tmp_path / "before.tif", planted.paint(objects=planted.OBJECTS[2:]))
     after = planted.write(tmp_path / "same.tif", planted.paint())
     with rasterio.open(after) as source:
@@ -217,7 +222,7 @@ def test_a_pair_is_laid_on_each_other(planted, run, tmp_path):
 
         bounds = rasterio.coords.BoundingBox(500005, 3_999_915, 500115, 3_999_995)
         place, width, height = calculate_default_transform(
-            source.crs, "EPSG:4326", 220, 160, *bounds, resolution=(3e-6, 2.5e-6)
+            source.crs, "EPSG:4326", 220, 160, *bounds, resolution=resolution
         )
         warped = np.zeros((3, height, width), np.uint8)
         reproject(rasterio.band(source, [1, 2, 3]), warped, dst_transform=place, dst_crs="EPSG:4326")
@@ -228,7 +233,8 @@ def test_a_pair_is_laid_on_each_other(planted, run, tmp_path):
     assert frame.crs == "EPSG:32633"
     buildings = truth(planted, planted.UTM, ["building"])
     large = frame[frame["pixels"] > 20]
-    assert_same(large, buildings, 1.0)  # two pixels of half a metre: resampled twice, and by nearest once
+    # Made by nearest: half a pixel of its own; pixels on an edge are a mixture: one pixel, and its diagonal.
+    assert_same(large, buildings, (0.5 + resolution[0] * 45_000) * 2**0.5)
     assert "only what both rasters cover is looked at" in result.report["notes"][0]
     assert result.report["grid"]["width"] < 230
 
