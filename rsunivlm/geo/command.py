@@ -20,9 +20,7 @@ _SHOWN = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `rsunivlm raster`."""
-    parser.add_argument(
-        "rasters", nargs="+", metavar="SCENE.tif [SCENE2.tif]", help="a raster, or two for change"
-    )
+    parser.add_argument("rasters", nargs="+", metavar="SCENE.tif", help="a raster, or two for change")
     parser.add_argument("--task", required=True, help="seg (or ss), vg, cap, vqa, sc, cd or cc")
     parser.add_argument(
         "--classes", help="comma-separated classes; where masks overlap the first has the pixel"
