@@ -17,12 +17,16 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 # Distinct on imagery, colour-blind safe (Okabe and Ito 2008).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 MIN_SIDE = 480  # small pictures are enlarged so that lines and letters can be read
+MAX_ENLARGED_SIDE = 4096
 _DASH = 6  # pixels, and as many of the gap
 
 
 def enlarge(picture: Image.Image, min_side: int = MIN_SIDE) -> tuple[Image.Image, float]:
-    """Scale a small picture up; returns it and the factor (at least 1)."""
-    scale = max(1.0, min_side / min(picture.size))
+    """Scale a small picture up; returns it and the factor (at least 1).
+
+    The longer side stays within `MAX_ENLARGED_SIDE`: a strip of one pixel's height would fill the memory.
+    """
+    scale = max(1.0, min(min_side / min(picture.size), MAX_ENLARGED_SIDE / max(picture.size)))
     return _scaled(picture, scale), scale
 
 

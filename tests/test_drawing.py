@@ -11,6 +11,7 @@ from rsunivlm.drawing import (
     blend_mask,
     dash_boxes,
     draw_boxes,
+    enlarge,
     fit_side,
     frame_boxes,
     outline_mask,
@@ -24,6 +25,12 @@ FONT = ImageFont.load_default(14)
 
 def grey(width: int = 160, height: int = 160) -> Image.Image:
     return Image.new("RGB", (width, height), GREY)
+
+
+def test_small_pictures_are_enlarged_and_strips_stay_within_bounds() -> None:
+    assert [enlarge(grey(*size))[0].size for size in ((60, 40), (600, 500))] == [(720, 480), (600, 500)]
+    strip, scale = enlarge(grey(1000, 1))
+    assert (strip.size, scale) == ((4096, 4), 4.096)
 
 
 def test_boxes_are_drawn_where_they_are() -> None:
