@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsunivlm import __version__
+from rsunivlm.demo.command import add_arguments as add_demo_arguments
 from rsunivlm.geo.command import add_arguments as add_raster_arguments
 from rsunivlm.serving.cli import add_serve
 
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
 
     raster = commands.add_parser("raster", help="ask about every tile of a raster; georeferenced result")
     add_raster_arguments(raster)
+
+    demo = commands.add_parser("demo", help="open a page for the browser on this machine")
+    add_demo_arguments(demo)
 
     info = commands.add_parser("info", help="print stored, active and trainable parameters of a model")
     _add_model(info)

@@ -23,18 +23,14 @@ ALLOWED = {
     "rsunivlm.inference": BASE | {"rsunivlm.models", "rsunivlm.data"},
     "rsunivlm.geo": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
     "rsunivlm.serving": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
+    "rsunivlm.demo": BASE | {"rsunivlm.inference", "rsunivlm.geo"},
     "rsunivlm.cli": BASE
-    | {
-        "rsunivlm.models",
-        "rsunivlm.data",
-        "rsunivlm.inference",
-        "rsunivlm.training",
-        "rsunivlm.geo",
-        "rsunivlm.serving",
-    },
+    | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference", "rsunivlm.training"}
+    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo"},
     "data_tools": BASE | {"rsunivlm.data"},
     "eval": BASE | {"rsunivlm.data", "rsunivlm.inference", "data_tools"},
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},
+    "playground": {"rsunivlm.cli"},
 }
 # `rsunivlm/data` has two halves: records and mixtures know no model, so that data_tools stays light.
 TORCH_FREE = (
@@ -47,7 +43,7 @@ TORCH_FREE = (
     "data_tools",
 )
 HEAVY = {"torch", "torchvision", "timm", "transformers", "deepspeed"}
-# May be imported only inside functions: asking a question must not need them.
+# May be imported only inside functions, but for the rooms below: asking a question must not need them.
 OPTIONAL = {
     "deepspeed",
     "accelerate",
@@ -76,13 +72,16 @@ OPTIONAL = {
 # which is accelerate's; the command line knows of the server only its options.
 OWN_EXTRA = {
     "rsunivlm.training": {"accelerate"},
+    "rsunivlm.demo": {"gradio"},
     "rsunivlm.serving": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
 }
 
 
 def sources() -> list[Path]:
     return [
-        path for room in ("rsunivlm", "data_tools", "eval", "scripts") for path in (ROOT / room).rglob("*.py")
+        path
+        for room in ("rsunivlm", "data_tools", "eval", "scripts", "playground")
+        for path in (ROOT / room).rglob("*.py")
     ]
 
 

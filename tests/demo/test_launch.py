@@ -1,0 +1,148 @@
+"""The served page: loopback, limits, closed folders, messages for tracebacks, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rsunivlm.cli import main
+from rsunivlm.demo import launch
+from rsunivlm.demo.examples import EXAMPLES, available_examples
+from rsunivlm.demo.launch import serve
+from rsunivlm.demo.limits import Limits
+
+pytest.importorskip("gradio")
+httpx = pytest.importorskip("httpx")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A page whose model fails with a ValueError for 'odd' and with a bug for 'bug'."""
+
+    def answer_batch(requests: list[Any]) -> None:
+        if "odd" in requests[0].prompt:
+            raise ValueError(f"an odd question: {requests[0].prompt}")
+        raise RuntimeError("secret of the server")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
+        limits = Limits(max_file_mb=0.1, max_pixels=10_000)
+        with serve(SimpleNamespace(answer_batch=answer_batch), "a test", limits) as address:
+            client = httpx.Client(base_url=address, timeout=30)
+            yield SimpleNamespace(client=client, config=client.get("/config").json())
+            client.close()
+
+
+def upload(site: SimpleNamespace, content: bytes, name: str = "a.png") -> Any:
+    return site.client.post("/gradio_api/upload", files={"files": (name, content)})
+
+
+def call(site: SimpleNamespace, name: str, data: list[Any]) -> dict[str, Any]:
+    """Call a handler as the browser does; returns its last message."""
+    number = next(entry["id"] for entry in site.config["dependencies"] if entry["api_name"] == name)
+    body = {"data": data, "fn_index": number, "session_hash": name}
+    site.client.post("/gradio_api/queue/join", json=body).raise_for_status()
+    with site.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": name}) as stream:
+        for line in stream.iter_lines():
+            message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+            if message.get("msg") == "process_completed":
+                return message
+    raise AssertionError("the stream ended without an answer")
+
+
+def ask(site: SimpleNamespace, file: str | None, prompt: str) -> dict[str, Any]:
+    given = file and {"path": file, "meta": {"_type": "gradio.FileData"}}
+    return call(site, "ask", [given, None, prompt, "", "", ""])
+
+
+def test_page_listens_on_loopback_and_shares_nothing(site: SimpleNamespace) -> None:
+    assert site.client.base_url.host == "127.0.0.1"
+    names = ("analytics_enabled", "run_history", "show_error", "footer_links")
+    assert [site.config.get(name, False) for name in names] == [False, False, False, []]
+    assert "googleapis" not in site.client.get("/").text
+    assert "googleapis" not in site.client.get("/theme.css").text
+
+
+def test_too_large_upload_is_refused(site: SimpleNamespace) -> None:
+    assert upload(site, bytes(100_001)).status_code == 413
+
+
+def test_user_errors_are_messages(site: SimpleNamespace, grey_png) -> None:
+    (file,) = upload(site, grey_png().read_bytes()).json()
+    (bad,) = upload(site, b"rubbish", "bad.png").json()
+    (large,) = upload(site, grey_png(size=(101, 100)).read_bytes(), "large.png").json()
+    for given, prompt, reason in [
+        (None, "odd", "choose an image first"),
+        (file, "", "write what you want to know"),
+        (file, "odd <img src=x>", "an odd question: odd &lt;img src=x&gt;"),
+        (bad, "odd", "not a readable image: bad.png"),
+        (large, "odd", "large.png has 101 x 100"),
+        ("http://127.0.0.1:9/a.png", "odd", "not fetched"),
+    ]:
+        message = ask(site, given, prompt)
+        assert not message["success"]
+        assert reason in message["output"]["error"]
+        assert "Traceback" not in json.dumps(message)
+
+
+def test_bugs_show_neither_traceback_nor_text(site: SimpleNamespace, grey_png) -> None:
+    (file,) = upload(site, grey_png().read_bytes()).json()
+    message = ask(site, file, "bug")
+    assert not message["success"]
+    assert "secret" not in json.dumps(message)
+
+
+def test_other_files_are_out_of_reach(site: SimpleNamespace, grey_png) -> None:
+    (file,) = upload(site, grey_png().read_bytes()).json()
+    assert site.client.get(f"/gradio_api/file={file}").status_code == 200
+    for path in (__file__, "/etc/passwd", str(Path(launch.__file__)), "http://example.org/a.png"):
+        assert site.client.get(f"/gradio_api/file={path}").status_code == 403
+    assert not ask(site, __file__, "odd")["success"]
+
+
+def test_example_pictures_are_in_reach(site: SimpleNamespace) -> None:
+    for example in available_examples():
+        for path in example.paths():
+            assert site.client.get(f"/gradio_api/file={path}").status_code == 200
+
+
+def test_files_are_gone_afterwards(predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with serve(predictor, "a test", Limits()) as address:
+        (file,) = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.png", b"x")}).json()
+        assert Path(file).is_file()
+        assert tmp_path in Path(file).parents
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_taken_port_is_told(predictor) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(ValueError, match=f"cannot listen on 127.0.0.1:{port}"),
+            serve(predictor, "x", Limits(), port=port),
+        ):
+            pass
+
+
+def test_missing_gradio_is_told(predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"rsunivlm\[demo\]"), serve(predictor, "x", Limits()):
+        pass
+
+
+def test_bad_limit_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--max-seconds", "0"]) == 2
+    assert capsys.readouterr().err == "error: max_seconds must be above 0, got 0\n"
+
+
+def test_examples_are_there() -> None:
+    assert available_examples() == EXAMPLES
