@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,22 +44,23 @@ def upload(site: SimpleNamespace, content: bytes, name: str = "a.png") -> Any:
     return site.client.post("/gradio_api/upload", files={"files": (name, content)})
 
 
-def call(site: SimpleNamespace, name: str, data: list[Any]) -> dict[str, Any]:
-    """Call a handler as the browser does; returns its last message."""
-    number = next(entry["id"] for entry in site.config["dependencies"] if entry["api_name"] == name)
-    body = {"data": data, "fn_index": number, "session_hash": name}
-    site.client.post("/gradio_api/queue/join", json=body).raise_for_status()
-    with site.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": name}) as stream:
+def join(site: SimpleNamespace, session: str, file: str | None, prompt: str) -> Any:
+    """Press the button as the browser does."""
+    number = next(entry["id"] for entry in site.config["dependencies"] if entry["api_name"] == "ask")
+    given = file and {"path": file, "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [given, None, prompt, "", "", ""], "fn_index": number, "session_hash": session}
+    return site.client.post("/gradio_api/queue/join", json=body)
+
+
+def ask(site: SimpleNamespace, file: str | None, prompt: str) -> dict[str, Any]:
+    """Press the button; returns the last message."""
+    join(site, "ask", file, prompt).raise_for_status()
+    with site.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "ask"}) as stream:
         for line in stream.iter_lines():
             message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
             if message.get("msg") == "process_completed":
                 return message
     raise AssertionError("the stream ended without an answer")
-
-
-def ask(site: SimpleNamespace, file: str | None, prompt: str) -> dict[str, Any]:
-    given = file and {"path": file, "meta": {"_type": "gradio.FileData"}}
-    return call(site, "ask", [given, None, prompt, "", "", ""])
 
 
 def test_page_listens_on_loopback_and_shares_nothing(site: SimpleNamespace) -> None:
@@ -119,6 +121,30 @@ def test_files_are_gone_afterwards(predictor, tmp_path: Path, monkeypatch: pytes
         assert Path(file).is_file()
         assert tmp_path in Path(file).parents
     assert list(tmp_path.iterdir()) == []
+
+
+def test_questions_beyond_the_queue_are_turned_away(grey_png) -> None:
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def answer_batch(requests: list[Any]) -> None:
+        asked.release()
+        go_on.wait(60)
+        raise ValueError("done")
+
+    with serve(SimpleNamespace(answer_batch=answer_batch), "a test", Limits(max_waiting=1)) as address:
+        client = httpx.Client(base_url=address, timeout=30)
+        site = SimpleNamespace(client=client, config=client.get("/config").json())
+        (file,) = upload(site, grey_png().read_bytes()).json()
+        try:
+            assert join(site, "first", file, "a").status_code == 200
+            assert asked.acquire(timeout=30)  # it is being answered, and waits no longer
+            assert join(site, "second", file, "b").status_code == 200
+            refused = join(site, "third", file, "c")
+            assert (refused.status_code, "full" in refused.text) == (503, True)
+            assert not asked.acquire(blocking=False)  # one at a time
+        finally:
+            go_on.set()
+            client.close()
 
 
 def test_taken_port_is_told(predictor) -> None:
