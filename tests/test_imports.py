@@ -72,7 +72,7 @@ OPTIONAL = {
 # which is accelerate's; the command line knows of the server only its options.
 OWN_EXTRA = {
     "rsunivlm.training": {"accelerate"},
-    "rsunivlm.demo": {"gradio"},
+    "rsunivlm.demo": {"gradio", "starlette"},
     "rsunivlm.serving": {"fastapi", "starlette", "pydantic", "uvicorn", "prometheus_client"},
 }
 
