@@ -7,7 +7,8 @@
 All contenders write the same text, that of the true mask: an oracle picks the tokens after the model has
 done its work, so that the cost of a perfect answer is measured whatever the weights are. Masks are those of
 the mini benchmark and, with --data, of LEVIR-MCI (`levir_mci`) and the Dubai tiles (`dubai`) below that
-folder. Contenders take turns, mask by mask. Seconds are those of a whole answer, image and prompt included.
+folder. Contenders take turns, mask by mask. Seconds are those of a whole answer, image and prompt included, and
+of its writing alone, from the first token on.
 
 With --identical the bundled checkpoint answers by itself, held to its grammar: the texts of all our ways are
 compared. The last line is one JSON object.
@@ -23,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -60,15 +61,27 @@ class Question:
     mask: np.ndarray
 
 
+class Cost(NamedTuple):
+    """What one answer took: tokens, passes, seconds in all and from the first token on."""
+
+    tokens: int
+    passes: int
+    seconds: float
+    writing: float
+
+
 class OracleRunner(ModelRunner):
     """Does all the work of a pass, then answers with the expected token; for one row at a time."""
 
     expected: Sequence[int] = ()
     prompt_length = 0
+    first_token = 0.0  # when it was chosen
 
     def run(self, feeds: Sequence[Feed], places: Sequence[tuple[int, int]]) -> torch.Tensor:
         """As its parent; the hidden states remember which answer token they stand before."""
         hidden_MD = super().run(feeds, places)
+        if places and not self.first_token:
+            self.first_token = time.perf_counter()
         for m, (feed, token) in enumerate(places):
             step = feeds[feed].start + token + 1 - self.prompt_length
             hidden_MD[m, 0], hidden_MD[m, 1] = step // 128, step % 128  # exact in bfloat16 too
@@ -98,11 +111,13 @@ class OraclePredictor(RSUniVLM):
         super().__init__(model, processor)
         self.expected: list[int] = []
         self.prompt_length = 0
+        self.runner: OracleRunner | None = None
 
     def scheduler(self, decoding: Decoding, slots: int) -> Scheduler:
         """One that knows the answer."""
         runner = OracleRunner(self.model, self.processor, slots, self._images, self._prefixes)
         runner.expected, runner.prompt_length = self.expected, self.prompt_length
+        self.runner = runner
         return Scheduler(runner, decoding, slots)
 
 
@@ -113,10 +128,12 @@ class Expected(LogitsProcessor):
     tokens: Sequence[int]
     prompt_length: int
     passes: int = field(default=0)
+    first_token: float = 0.0  # when it was chosen
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Raise the next token above all others."""
         scores[:, self.tokens[input_ids.shape[1] - self.prompt_length]] = torch.inf
+        self.first_token = self.first_token or time.perf_counter()
         self.passes += 1
         return scores
 
@@ -146,7 +163,7 @@ def compare_cost(arguments: argparse.Namespace) -> dict[str, Any]:
     predictor = OraclePredictor(*load(arguments))
     results = {}
     for name, questions in question_sets(arguments, arguments.masks, SETS):
-        measured: dict[str, list[tuple[int, int, float]]] = {way: [] for way in (GENERATE, *WAYS)}
+        measured: dict[str, list[Cost]] = {way: [] for way in (GENERATE, *WAYS)}
         for question in questions:
             expected = answer_tokens(predictor, question)
             measured[GENERATE].append(run_generate(predictor, question.request, expected))
@@ -157,22 +174,27 @@ def compare_cost(arguments: argparse.Namespace) -> dict[str, Any]:
         for way, row in summary.items():
             print(
                 f"  {way:<14} {row['passes']:7.1f} passes ({row['passes_per_token']:.3f} a token) "
-                f"{row['seconds']:7.3f} s, {row['speedup']:.2f} x"
+                f"{row['seconds']:7.3f} s, {row['speedup']:.2f} x; "
+                f"writing {row['writing_s']:7.3f} s, {row['writing_speedup']:.2f} x"
             )
     return {"sets": results}
 
 
-def summarise(measured: dict[str, list[tuple[int, int, float]]]) -> dict[str, dict[str, float]]:
+def summarise(measured: dict[str, list[Cost]]) -> dict[str, dict[str, float]]:
     """Means over the masks; the speed-up is the median of the ratios mask by mask."""
     base = measured[GENERATE]
     return {
         way: {
             "n": len(rows),
-            "tokens": statistics.mean(tokens for tokens, _, _ in rows),
-            "passes": statistics.mean(passes for _, passes, _ in rows),
-            "passes_per_token": sum(p for _, p, _ in rows) / sum(t for t, _, _ in rows),
-            "seconds": statistics.mean(seconds for _, _, seconds in rows),
-            "speedup": statistics.median(b[2] / r[2] for b, r in zip(base, rows, strict=True)),
+            "tokens": statistics.mean(row.tokens for row in rows),
+            "passes": statistics.mean(row.passes for row in rows),
+            "passes_per_token": sum(row.passes for row in rows) / sum(row.tokens for row in rows),
+            "seconds": statistics.mean(row.seconds for row in rows),
+            "speedup": statistics.median(b.seconds / r.seconds for b, r in zip(base, rows, strict=True)),
+            "writing_s": statistics.mean(row.writing for row in rows),
+            "writing_speedup": statistics.median(
+                b.writing / r.writing for b, r in zip(base, rows, strict=True)
+            ),
         }
         for way, rows in measured.items()
     }
@@ -264,8 +286,8 @@ def answer_tokens(predictor: OraclePredictor, question: Question) -> list[int]:
     return [*tokens, predictor.processor.end_token_id]
 
 
-def run_generate(predictor: OraclePredictor, request: Request, expected: list[int]) -> tuple[int, int, float]:
-    """Tokens, passes and seconds of transformers' own loop."""
+def run_generate(predictor: OraclePredictor, request: Request, expected: list[int]) -> Cost:
+    """Transformers' own loop."""
     model, processor = predictor.model, predictor.processor
     started = time.perf_counter()
     prompt = predictor.job(request, WAYS["constrained"]).prompt
@@ -284,22 +306,22 @@ def run_generate(predictor: OraclePredictor, request: Request, expected: list[in
             logits_processor=LogitsProcessorList([force]),
         )
     assert output[0, ids.shape[1] :].tolist() == expected
-    return len(expected), force.passes, time.perf_counter() - started
+    ended = time.perf_counter()
+    return Cost(len(expected), force.passes, ended - started, ended - force.first_token)
 
 
-def run_ours(
-    predictor: OraclePredictor, request: Request, expected: list[int], decoding: Decoding
-) -> tuple[int, int, float]:
-    """Tokens, passes and seconds of one of our ways."""
+def run_ours(predictor: OraclePredictor, request: Request, expected: list[int], decoding: Decoding) -> Cost:
+    """One of our ways."""
     predictor.forget()
     predictor.expected = expected
     predictor.prompt_length = len(predictor.job(request, decoding).prompt.input_ids)
     started = time.perf_counter()
     [answer] = predictor.answer_batch([request], decoding=decoding)
-    seconds = time.perf_counter() - started
+    ended = time.perf_counter()
+    assert predictor.runner is not None
     assert answer.decoding is not None
     assert answer.text == predictor.text_of(expected[:-1])
-    return len(expected), answer.decoding.passes, seconds
+    return Cost(len(expected), answer.decoding.passes, ended - started, ended - predictor.runner.first_token)
 
 
 if __name__ == "__main__":

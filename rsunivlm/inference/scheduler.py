@@ -37,7 +37,8 @@ class Decoding:
             the reader makes of it what it can.
         jump: Write tokens that the grammar leaves no choice about without a pass each.
         drafts: Draft the coming rows of a mask.
-        draft_tokens: Most tokens of a draft.
+        draft_tokens: Most tokens of a draft. How many are drafted follows what was right last time: twice as
+            many if all were, else a few more than were.
         soft_masks: Note how sure the decoder was, and draw the edges of masks by it (see
             `rsunivlm.inference.soft_labels`). The text is the same.
         count_changes: Count how often the grammar kept the model from its first choice. Takes the scores of
@@ -47,12 +48,14 @@ class Decoding:
     constrain: bool = True
     jump: bool = True
     drafts: bool = True
-    draft_tokens: int = 32
+    draft_tokens: int = 48
     soft_masks: bool = False
     count_changes: bool = False
 
 
 DEFAULT_DECODING = Decoding()
+FIRST_DRAFT = 12  # tokens
+BEYOND = 4  # tokens that are drafted beyond those that were right last time
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,8 @@ class _Row:
         self.over = False
         self._plain = decoding.count_changes
         self._jump = decoding.jump and not self._plain
-        self._draft_tokens = decoding.draft_tokens if decoding.drafts and not self._plain else 0
+        self._most_drafted = decoding.draft_tokens if decoding.drafts and not self._plain else 0
+        self._reach = FIRST_DRAFT
         self._state: State = job.constraint.start if job.constraint else frozenset()
         self._draft: tuple[int, ...] = ()
         self._states = [self._state]  # before each token of the draft, and behind it
@@ -277,8 +281,8 @@ class _Row:
         self._passes += 1
         self._draft = ()
         self._states = [self._state]
-        if self.constraint is not None and self._draft_tokens:
-            self._draft = self.constraint.draft(self.job.tokens, self._draft_tokens)
+        if self.constraint is not None and self._most_drafted:
+            self._draft = self.constraint.draft(self.job.tokens, min(self._reach, self._most_drafted))
             for token in self._draft:
                 self._states.append(self.constraint.step(self._states[-1], token))
             self._drafted += len(self._draft)
@@ -303,6 +307,8 @@ class _Row:
                 break
             accepted += 1
         self._accepted += accepted
+        if self._draft:
+            self._reach = 2 * accepted if accepted == len(self._draft) else accepted + BEYOND
         # The end token may be the last of them; it is not part of the row.
         self.computed = min(before + accepted, len(self.ids))
         self._jump_ahead()
