@@ -7,8 +7,8 @@
 All contenders write the same text, that of the true mask: an oracle picks the tokens after the model has
 done its work, so that the cost of a perfect answer is measured whatever the weights are. Masks are those of
 the mini benchmark and, with --data, of LEVIR-MCI (`levir_mci`) and the Dubai tiles (`dubai`) below that
-folder. Contenders take turns, mask by mask. Seconds are those of a whole answer, image and prompt included, and
-of its writing alone, from the first token on.
+folder. Contenders take turns, mask by mask. Seconds are those of a whole answer, image and prompt included,
+and of its writing alone, from the first token on.
 
 With --identical the bundled checkpoint answers by itself, held to its grammar: the texts of all our ways are
 compared. The last line is one JSON object.
@@ -100,7 +100,8 @@ class OracleRunner(ModelRunner):
 
     def _tokens(self, hidden_MD: torch.Tensor) -> list[int]:
         # A draft may run past the end of the answer; what is chosen there is never taken.
-        steps = (hidden_MD[:, 0] * 128 + hidden_MD[:, 1]).long().tolist()
+        high_low_M2 = hidden_MD[:, :2].long()
+        steps = (high_low_M2[:, 0] * 128 + high_low_M2[:, 1]).tolist()
         return [self.expected[min(step, len(self.expected) - 1)] for step in steps]
 
 
