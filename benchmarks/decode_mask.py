@@ -22,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,13 +127,12 @@ class Expected(LogitsProcessor):
     """Makes `generate` write given tokens."""
 
     tokens: Sequence[int]
-    prompt_length: int
-    passes: int = field(default=0)
+    passes: int = 0
     first_token: float = 0.0  # when it was chosen
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Raise the next token above all others."""
-        scores[:, self.tokens[input_ids.shape[1] - self.prompt_length]] = torch.inf
+        scores[:, self.tokens[self.passes]] = torch.inf
         self.first_token = self.first_token or time.perf_counter()
         self.passes += 1
         return scores
@@ -289,26 +288,34 @@ def answer_tokens(predictor: OraclePredictor, question: Question) -> list[int]:
 
 def run_generate(predictor: OraclePredictor, request: Request, expected: list[int]) -> Cost:
     """Transformers' own loop."""
-    model, processor = predictor.model, predictor.processor
     started = time.perf_counter()
+    force = Expected(expected)
+    assert stock_generate(predictor, request, len(expected), force) == expected
+    ended = time.perf_counter()
+    return Cost(len(expected), force.passes, ended - started, ended - force.first_token)
+
+
+def stock_generate(
+    predictor: RSUniVLM, request: Request, limit: int, *processors: LogitsProcessor
+) -> list[int]:
+    """Tokens that transformers' `generate` writes, greedily, up to a limit or the end token."""
+    model, processor = predictor.model, predictor.processor
     prompt = predictor.job(request, WAYS["constrained"]).prompt
     ids = torch.tensor([prompt.input_ids], device=model.device)
-    force = Expected(expected, ids.shape[1])
     with torch.inference_mode():
         output = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             pixel_values=processor.preprocess_images(request.images).to(model.device, model.dtype),
             expert_ids=torch.tensor([prompt.expert]),
-            max_new_tokens=len(expected),
+            max_new_tokens=limit,
             do_sample=False,
             eos_token_id=processor.end_token_id,
             pad_token_id=processor.tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([force]),
+            logits_processor=LogitsProcessorList(processors),
         )
-    assert output[0, ids.shape[1] :].tolist() == expected
-    ended = time.perf_counter()
-    return Cost(len(expected), force.passes, ended - started, ended - force.first_token)
+    written: list[int] = output[0, ids.shape[1] :].tolist()
+    return written
 
 
 def run_ours(predictor: OraclePredictor, request: Request, expected: list[int], decoding: Decoding) -> Cost:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from benchmarks.decode_mask import load
+from benchmarks.decode_mask import load, stock_generate
 from eval import benchmarks as sets
 from eval.tasks import task_module
 from rsunivlm.data.records import resolve_image
@@ -113,22 +113,9 @@ def answer(
 
 def generate(predictor: RSUniVLM, request: Request, limit: int) -> str:
     """One question through transformers' own loop."""
-    model, processor = predictor.model, predictor.processor
-    prompt = predictor.job(request, FREE).prompt
-    ids = torch.tensor([prompt.input_ids], device=model.device)
-    with torch.inference_mode():
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            pixel_values=processor.preprocess_images(request.images).to(model.device, model.dtype),
-            expert_ids=torch.tensor([prompt.expert]),
-            max_new_tokens=limit,
-            do_sample=False,
-            eos_token_id=processor.end_token_id,
-            pad_token_id=processor.tokenizer.pad_token_id,
-        )[0, ids.shape[1] :].tolist()
-    end = processor.end_token_id
-    return predictor.text_of(output[: output.index(end)] if end in output else output).strip()
+    written = stock_generate(predictor, request, limit)
+    end = predictor.processor.end_token_id
+    return predictor.text_of(written[: written.index(end)] if end in written else written).strip()
 
 
 if __name__ == "__main__":

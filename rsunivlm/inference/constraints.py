@@ -48,7 +48,7 @@ class Constraint:
     ) -> None:
         self.pieces, self._row_draft = pieces, row_draft
         self.start, self.vocabulary = automaton.start, automaton.vocabulary
-        self.allowed, self.step = automaton.allowed, automaton.step
+        self.allowed, self.step, self.forced = automaton.allowed, automaton.step, automaton.forced
         self.columns = lru_cache(maxsize=_KEPT_COLUMNS)(self._columns)
 
     def draft(self, tokens: list[int], most: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from rsunivlm.inference.constraints import Constraints, mask_labels
 from rsunivlm.inference.conversation import Conversation
 from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.inference.prefixes import PrefixStore
-from rsunivlm.inference.preparation import Prompt, prepare
+from rsunivlm.inference.preparation import prepare, tokenise
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
 from rsunivlm.inference.soft_labels import soft_labels
 from rsunivlm.tasks import Route, Task
@@ -104,9 +104,9 @@ class RSUniVLM:
             ValueError: The number of images does not fit the task, image marks do not match, the task is
                 unknown, the prompt is too long or holds control tokens, labels cannot be told apart.
         """
-        prompt = self._prepare(request, {})
-        self._constraints.of(request, prompt.route)
-        return prompt.route
+        chosen, _, _ = tokenise(request, self.processor, self._positions)
+        self._constraints.of(request, chosen)
+        return chosen
 
     def ask(
         self,
@@ -232,7 +232,13 @@ class RSUniVLM:
         Raises:
             ValueError: See `check`.
         """
-        prompt = self._prepare(request, {} if known is None else known)
+        prompt = prepare(
+            request,
+            self.processor,
+            self._positions,
+            self.model.config.num_experts,
+            {} if known is None else known,
+        )
         constraint = self._constraints.of(request, prompt.route) if decoding.constrain else None
         room = self._positions - len(prompt.input_ids)
         # A grammar ends by itself; cut short, its answer would be malformed.
@@ -284,10 +290,6 @@ class RSUniVLM:
     @property
     def _positions(self) -> int:
         return int(self.model.config.text_config.max_position_embeddings)
-
-    def _prepare(self, request: Request, known: dict[int, Hashable]) -> Prompt:
-        num_experts = self.model.config.num_experts
-        return prepare(request, self.processor, self._positions, num_experts, known)
 
     def _token_limit(self, kind: str) -> int:
         if kind == "mask":

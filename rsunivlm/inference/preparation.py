@@ -69,22 +69,16 @@ def choose_route(request: Request) -> Route:
     return chosen
 
 
-def prepare(
-    request: Request,
-    processor: RSUniVLMProcessor,
-    max_length: int,
-    num_experts: int,
-    known: MutableMapping[int, Hashable] | None = None,
-) -> Prompt:
-    """Route, tokenise and identify.
+def tokenise(request: Request, processor: RSUniVLMProcessor, max_length: int) -> tuple[Route, str, list[int]]:
+    """Route and tokenise; images are not looked at.
 
     Args:
         request: The question.
         processor: Of the checkpoint.
         max_length: Positions that the model has; one at least must be left for the answer.
-        num_experts: Experts of the model; of one there is no choice.
-        known: Identities of picture objects met before, by `id`; gains new ones. Spares reading the pixels
-            of a picture again for every question about it.
+
+    Returns:
+        The route, the prompt with its task token, and the token ids of the whole conversation.
 
     Raises:
         ValueError: See `choose_route`; a control token in the text; a prompt that is too long.
@@ -98,8 +92,31 @@ def prepare(
             f"the prompt is too long: {len(input_ids)} tokens with its image(s) and earlier turns, the model "
             f"has {max_length} positions for prompt and answer"
         )
+    return chosen, text, input_ids
+
+
+def prepare(
+    request: Request,
+    processor: RSUniVLMProcessor,
+    max_length: int,
+    num_experts: int,
+    known: MutableMapping[int, Hashable],
+) -> Prompt:
+    """Route, tokenise and identify.
+
+    Args:
+        request: The question.
+        processor: Of the checkpoint.
+        max_length: Positions that the model has; one at least must be left for the answer.
+        num_experts: Experts of the model; of one there is no choice.
+        known: Identities of picture objects met before, by `id`; gains new ones. Spares reading the pixels
+            of a picture again for every question about it.
+
+    Raises:
+        ValueError: See `tokenise`; an image file that is not there.
+    """
+    chosen, text, input_ids = tokenise(request, processor, max_length)
     last_image = len(input_ids) - 1 - input_ids[::-1].index(processor.image_token_id)
-    known = {} if known is None else known
     return Prompt(
         request=request,
         route=chosen,

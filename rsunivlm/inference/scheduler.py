@@ -122,11 +122,6 @@ class Scheduler:
         self._free = list(range(slots))
 
     @property
-    def running(self) -> int:
-        """Rows in the batch."""
-        return len(self._rows)
-
-    @property
     def busy(self) -> bool:
         """Whether anything is left to do."""
         return bool(self._rows or self.waiting)
@@ -144,15 +139,6 @@ class Scheduler:
                 self._leave(row)
                 done.append(row.job)
         return done
-
-    def drop(self) -> list[Job]:
-        """Give up everything; returns the questions that were under way or waiting."""
-        jobs = [row.job for row in self._rows] + list(self.waiting)
-        for row in self._rows:
-            self._free.append(row.slot)
-        self._rows = []
-        self.waiting.clear()
-        return jobs
 
     def _admit(self) -> list[Job]:
         """Fill the free slots; returns the questions whose images cannot be read."""
@@ -348,12 +334,13 @@ class _Row:
 
     def _jump_ahead(self) -> None:
         """Write the tokens that the grammar leaves no choice about."""
-        while self._jump and self.constraint is not None and not self.over:
-            options = self.constraint.allowed(self._state)
-            if len(options) > 1:
-                return
+        if not self._jump or self.constraint is None or self.over:
+            return
+        for token in self.constraint.forced(self._state):
             self._forced += 1
-            self._write(int(options[0]))
+            self._write(token)
+            if self.over:
+                return
 
     def _stop(self, *, finished: bool) -> None:
         self.over = True

@@ -66,7 +66,7 @@ def prepare(draft: Draft, predictor: RSUniVLM, gate: Gate, ticket: Ticket) -> Qu
                 raise ApiError(400, "invalid_value", f"box: no area inside the image: {draft.box_px}", "box")
             request = replace(request, prompt=render_prompt(Task.REG, box=box))
         request = replace(request, images=pictures, max_seconds=settings.max_seconds)
-        route = predictor.check(replace(request, images=draft.files))  # files are told apart sooner
+        route = predictor.check(request)
         prompt = with_token(request.prompt.replace(IMAGE_MARK, "").strip(), route.task)
         turns = [*request.history, (prompt, None)]
         prompt_tokens = len(predictor.processor.encode_conversation(turns, len(pictures))[0])
