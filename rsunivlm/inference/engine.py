@@ -7,7 +7,7 @@ what has been submitted since.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ class Engine:
         self._changed = Condition()
         self._submitted: list[tuple[Job, Future[Answer]]] = []
         self._futures: dict[Job, Future[Answer]] = {}
+        self._unwanted: set[Future[Answer]] = set()
         self._closing = False
         self._thread = Thread(target=self._work, name="rsunivlm-engine", daemon=True)
         self._thread.start()
@@ -58,8 +59,8 @@ class Engine:
             on_text: Called with every new piece of the answer's text, in the engine's thread: be quick.
 
         Returns:
-            The answer to come. Cancelling it before its turn drops the question. Its exception is a
-            ValueError where an image cannot be read.
+            The answer to come; `give_up` drops the question. Its exception is a ValueError where an image
+            cannot be read.
 
         Raises:
             ValueError: The request is wrong, see `RSUniVLM.check`.
@@ -73,6 +74,17 @@ class Engine:
             self._submitted.append((job, future))
             self._changed.notify()
         return future
+
+    def give_up(self, future: Future[Answer]) -> None:
+        """Drop a question that nobody waits for any more; one that is being answered ends with this pass.
+
+        Args:
+            future: What `submit` returned; it is cancelled, or fails with a CancelledError. Of no effect on
+                one that is done.
+        """
+        if not future.cancel():
+            with self._changed:
+                self._unwanted.add(future)
 
     @property
     def waiting(self) -> int:
@@ -102,6 +114,7 @@ class Engine:
     def _work(self) -> None:
         try:
             while self._take_in():
+                self._drop_unwanted()
                 for job in self._scheduler.step():
                     future = self._futures.pop(job)
                     if job.error is not None:
@@ -119,6 +132,15 @@ class Engine:
                 if not future.done():
                     future.set_exception(error)
             raise
+
+    def _drop_unwanted(self) -> None:
+        with self._changed:
+            unwanted, self._unwanted = self._unwanted, set()
+        for job, future in list(self._futures.items()):
+            if future in unwanted:
+                self._scheduler.drop(job)
+                del self._futures[job]
+                future.set_exception(CancelledError())
 
     def _take_in(self) -> bool:
         """Move what was submitted to free slots, waiting if there is nothing to do; False at the end."""

@@ -140,6 +140,14 @@ class Scheduler:
                 done.append(row.job)
         return done
 
+    def drop(self, job: Job) -> None:
+        """Let a question go that waits or is being answered; its slot is free for the next one."""
+        row = next((row for row in self._rows if row.job is job), None)
+        if row is None:
+            self.waiting.remove(job)
+        else:
+            self._leave(row)
+
     def _admit(self) -> list[Job]:
         """Fill the free slots; returns the questions whose images cannot be read."""
         failed: list[Job] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,6 @@ from rsunivlm.serving.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
-
-    from rsunivlm.inference.answer import Answer
 
 
 @dataclass
@@ -30,14 +27,14 @@ class Ticket:
         task: Name of the task once it is routed.
         outcome: How it ended, as the metrics count it.
         held: Bytes it holds of `Settings.max_memory`.
-        future: Its answer in the making.
+        give_up: Drops its question, wherever it is.
         started: Clock at admission.
     """
 
     task: str = "none"
     outcome: str = "failed"
     held: int = 0
-    future: Future[Answer] | None = None
+    give_up: Callable[[], None] = lambda: None
     started: float = field(default_factory=time.monotonic)
 
 
@@ -76,8 +73,7 @@ class Gate:
 
     def release(self, ticket: Ticket) -> None:
         """A request has ended, answered or not: drop what waits for it and what it holds."""
-        if ticket.future is not None:
-            ticket.future.cancel()  # of no effect on one that runs or is done
+        ticket.give_up()
         self.drop(ticket, ticket.held)
         self.open -= 1
         self._on_end(ticket)

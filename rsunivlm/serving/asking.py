@@ -90,7 +90,7 @@ class Asker:
         except RuntimeError as error:  # its thread has died, and the log says of what
             self.gate.broken = True
             raise ApiError(503, "broken", "the model has failed; the server must be started again") from error
-        ticket.future = future
+        ticket.give_up = partial(self.engine.give_up, future)
         future.add_done_callback(lambda _: put(None))
         gone = asyncio.ensure_future(watch_for_disconnect(http))
         piece = asyncio.ensure_future(pieces.get())

@@ -71,6 +71,27 @@ def test_closing_finishes_or_drops_what_waits(make_predictor, pictures) -> None:
         futures[-1].result(timeout=0)
 
 
+def test_a_question_that_is_given_up_makes_room(make_predictor, pictures) -> None:
+    model = make_predictor()
+    lengthy = Request([pictures[0]], PROMPTS[3], max_new_tokens=100_000)
+    brief = Request([pictures[0]], PROMPTS[3], max_new_tokens=5)
+    expected = model.answer_batch([brief])[0].text
+    engine = Engine(model, slots=1)
+    begun = threading.Event()
+    running = engine.submit(lengthy, lambda _: begun.set())
+    waiting = engine.submit(lengthy)
+    last = engine.submit(brief)
+    assert begun.wait(60)
+    engine.give_up(waiting)
+    engine.give_up(running)
+    assert last.result(timeout=60).text == expected
+    assert waiting.cancelled()
+    with pytest.raises(CancelledError):
+        running.result(timeout=0)
+    engine.give_up(last)
+    engine.close()
+
+
 def test_a_failure_of_the_model_reaches_everybody(make_predictor, pictures, monkeypatch) -> None:
     model = make_predictor()
 

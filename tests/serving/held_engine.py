@@ -22,5 +22,8 @@ class HeldEngine:
         self.futures.append(Future())
         return self.futures[-1]
 
+    def give_up(self, future):
+        future.cancel()
+
     def close(self, *, drain=True):
         self.closed = True
