@@ -22,7 +22,7 @@ from torch import Tensor
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import ImageLike
 from rsunivlm.inference.prefixes import PrefixStore
-from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch
+from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch, plan_kept
 from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
 
 if TYPE_CHECKING:
@@ -97,9 +97,11 @@ class ModelRunner:
         self.cache.reserve(max(feed.start + len(feed.tokens) for feed in feeds))
         spans = [Span(feed.slot, feed.start, len(feed.tokens)) for feed in feeds]
         first = np.cumsum([0, *(span.count for span in spans)])
-        splits = [0] * config.num_experts
+        splits, kept_splits = [0] * config.num_experts, [0] * config.num_experts
         for feed in feeds:
             splits[feed.expert] += len(feed.tokens)
+        for index, _ in places:
+            kept_splits[feeds[index].expert] += 1
         device = self.model.device
         ids_T = torch.tensor([token for feed in feeds for token in feed.tokens])
         positions_1T = torch.cat([torch.arange(s.start, s.start + s.count) for s in spans])[None]
@@ -109,7 +111,12 @@ class ModelRunner:
             # Found on the host, so that nothing waits for the device.
             image_places = (ids_T == self.processor.image_token_id).nonzero()[:, 0]
             embeds_TD[image_places.to(device)] = torch.cat(images).to(embeds_TD.dtype)
-        hidden_TD = self.model.model.language_model(
+        wanted = torch.tensor([int(first[feed]) + token for feed, token in places], dtype=torch.long).to(
+            device
+        )
+        # Behind the last layer's attention only these are read: of a prompt one token, of its beginning none.
+        kept = plan_kept(config, wanted, kept_splits)
+        hidden_1TD = self.model.model.language_model(
             inputs_embeds=embeds_TD[None],
             attention_mask={"full_attention": None},
             position_ids=positions_1T.to(device),
@@ -124,9 +131,9 @@ class ModelRunner:
                 attention_mask=None,
             ),
             cached_rows=CachedRows(self.cache, spans),
-        ).last_hidden_state[0]
-        wanted = torch.tensor([int(first[feed]) + token for feed, token in places], dtype=torch.long)
-        return hidden_TD[wanted.to(device)]
+            kept=kept,
+        ).last_hidden_state
+        return hidden_1TD[0] if kept is not None else hidden_1TD[0, wanted]
 
     def best_tokens(self, hidden_MD: Tensor) -> list[int]:
         """The token with the highest score at each place."""
