@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -54,6 +54,7 @@ class RSUniVLM:
         processor: RSUniVLMProcessor,
         *,
         prefix_cache_gb: float = 0.5,
+        compile: bool = False,
     ) -> None:
         """Take over a model.
 
@@ -62,6 +63,8 @@ class RSUniVLM:
             processor: Of the same checkpoint.
             prefix_cache_gb: Memory for keys and values that questions about the same image share, in
                 gigabytes on the model's device.
+            compile: Compile decoding passes; see `rsunivlm.inference.compiled`. Takes a minute or so when
+                the first questions are asked, and pays on a GPU that answers many.
         """
         from rsunivlm.models.rsunivlm.row_attention import NAME  # imports transformers
 
@@ -75,6 +78,11 @@ class RSUniVLM:
         )
         self._images: OrderedDict[Hashable, tuple[torch.Tensor, tuple[int, int]]] = OrderedDict()
         self._prefixes = PrefixStore(int(prefix_cache_gb * 1e9))
+        self._compiled: Callable[..., Any] | None = None
+        if compile:
+            from rsunivlm.inference.compiled import compile_language_model  # imports transformers
+
+            self._compiled = compile_language_model(self.model.model.language_model)
 
     @classmethod
     def from_pretrained(
@@ -83,6 +91,7 @@ class RSUniVLM:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        compile: bool = False,
     ) -> Self:
         """Load a checkpoint folder or a hub id.
 
@@ -90,12 +99,13 @@ class RSUniVLM:
             checkpoint: Folder with `config.json` and safetensors, or a hub id `owner/name`.
             device: By default a GPU where there is one.
             dtype: By default bfloat16 on a GPU and float32 on the CPU.
+            compile: As for the class.
 
         Raises:
             ValueError: No configuration, missing or misshapen weights (named), or another architecture.
         """
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
-        return cls(model, processor)
+        return cls(model, processor, compile=compile)
 
     def check(self, request: Request) -> Route:
         """Route a request and refuse what can be refused without opening its images.
@@ -206,7 +216,7 @@ class RSUniVLM:
         """A scheduler of its own; what questions about an image share is shared with all of them."""
         from rsunivlm.inference.runner import ModelRunner  # imports transformers
 
-        runner = ModelRunner(self.model, self.processor, slots, self._images, self._prefixes)
+        runner = ModelRunner(self.model, self.processor, slots, self._images, self._prefixes, self._compiled)
         return Scheduler(runner, decoding, slots)
 
     def job(

@@ -12,8 +12,8 @@ P positions, G key-value heads, K size of a head.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import ImageLike
+from rsunivlm.inference.compiled import by_expert, is_decoding, keep_addresses, padded_sizes, power_of_two
 from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch, plan_kept
 from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
@@ -45,12 +46,25 @@ class ModelRunner:
         slots: int,
         images: OrderedDict[Hashable, tuple[Tensor, tuple[int, int]]],
         prefixes: PrefixStore,
+        compiled: Callable[..., Any] | None = None,
     ) -> None:
-        """Bind a model; `images` and `prefixes` outlive the runner."""
+        """Bind a model.
+
+        Args:
+            model: In memory.
+            processor: Of the same checkpoint.
+            slots: Rows at a time.
+            images: Embeddings and sizes of the images that are known; outlives the runner, as do prefixes.
+            prefixes: Beginnings that are known.
+            compiled: Its language model, compiled (see `rsunivlm.inference.compiled`), for decoding passes.
+        """
         self.model, self.processor = model, processor
         self.images, self.prefixes = images, prefixes
         self.text_config = model.config.text_config
-        self.cache = RowCache(self.text_config, slots, model.dtype, model.device)
+        self.compiled = compiled
+        # Compiled passes are padded; what pads them needs a slot, too.
+        cache_slots = slots if compiled is None else slots + 1
+        self.cache = RowCache(self.text_config, cache_slots, model.dtype, model.device)
         self._head_rows: OrderedDict[int, tuple[np.ndarray, Tensor]] = OrderedDict()
 
     def see(self, wanted: Iterable[tuple[Hashable, ImageLike]]) -> dict[Hashable, ValueError]:
@@ -93,47 +107,75 @@ class ModelRunner:
         Returns:
             Final hidden states [M, D].
         """
-        config = self.text_config
+        capacity = self.cache.capacity
         self.cache.reserve(max(feed.start + len(feed.tokens) for feed in feeds))
+        if self.compiled is None or not is_decoding(feeds):
+            return self._pass(self.model.model.language_model, feeds, places)
+        if self.cache.capacity != capacity:
+            keep_addresses(self.cache)
+        # Cloned: the next run of a recorded graph overwrites what this one gave.
+        parts = [self._pass(self.compiled, *part, padded=True).clone() for part in by_expert(feeds, places)]
+        return torch.cat(parts)
+
+    def _pass(
+        self,
+        language_model: Callable[..., Any],
+        feeds: Sequence[Feed],
+        places: Sequence[tuple[int, int]],
+        *,
+        padded: bool = False,
+    ) -> Tensor:
+        config, device = self.text_config, self.model.device
         spans = [Span(feed.slot, feed.start, len(feed.tokens)) for feed in feeds]
         first = np.cumsum([0, *(span.count for span in spans)])
+        ids = [token for feed in feeds for token in feed.tokens]
+        positions = [position for s in spans for position in range(s.start, s.start + s.count)]
+        wanted = [int(first[feed]) + token for feed, token in places]
         splits, kept_splits = [0] * config.num_experts, [0] * config.num_experts
         for feed in feeds:
             splits[feed.expert] += len(feed.tokens)
         for index, _ in places:
             kept_splits[feeds[index].expert] += 1
-        device = self.model.device
-        ids_T = torch.tensor([token for feed in feeds for token in feed.tokens])
-        positions_1T = torch.cat([torch.arange(s.start, s.start + s.count) for s in spans])[None]
+        sizes = padded_sizes(spans) if padded else None
+        if sizes is not None:  # of one expert, which computes what is added, too
+            expert = feeds[0].expert
+            kept_splits[expert] = power_of_two(len(wanted))
+            splits[expert] = sizes.tokens
+            for values, size in (
+                (ids, sizes.tokens),
+                (positions, sizes.tokens),
+                (wanted, kept_splits[expert]),
+            ):
+                values += [0] * (size - len(values))
+        ids_T = torch.tensor(ids)
         embeds_TD = self.model.get_input_embeddings()(ids_T.to(device))
         images = [self.images[key][0] for feed in feeds for key in feed.images]
         if images:
             # Found on the host, so that nothing waits for the device.
             image_places = (ids_T == self.processor.image_token_id).nonzero()[:, 0]
             embeds_TD[image_places.to(device)] = torch.cat(images).to(embeds_TD.dtype)
-        wanted = torch.tensor([int(first[feed]) + token for feed, token in places], dtype=torch.long).to(
-            device
-        )
+        wanted_M = torch.tensor(wanted, dtype=torch.long).to(device)
         # Behind the last layer's attention only these are read: of a prompt one token, of its beginning none.
-        kept = plan_kept(config, wanted, kept_splits)
-        hidden_1TD = self.model.model.language_model(
+        kept = plan_kept(config, wanted_M, kept_splits)
+        hidden_1TD = language_model(
             inputs_embeds=embeds_TD[None],
             attention_mask={"full_attention": None},
-            position_ids=positions_1T.to(device),
+            position_ids=torch.tensor(positions)[None].to(device),
             use_cache=False,
             expert_dispatch=plan_dispatch(
                 config,
-                (1, len(ids_T)),
+                (1, len(ids)),
                 device,
                 expert_ids=None,
                 expert_splits=tuple(splits),
                 packed=True,
                 attention_mask=None,
             ),
-            cached_rows=CachedRows(self.cache, spans),
+            cached_rows=CachedRows(self.cache, spans, sizes=sizes),
             kept=kept,
         ).last_hidden_state
-        return hidden_1TD[0] if kept is not None else hidden_1TD[0, wanted]
+        hidden_MD = hidden_1TD[0] if kept is not None else hidden_1TD[0, wanted_M]
+        return hidden_MD[: len(places)]
 
     def best_tokens(self, hidden_MD: Tensor) -> list[int]:
         """The token with the highest score at each place."""

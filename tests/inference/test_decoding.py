@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from functools import partialmethod
 
 import pytest
 import torch
@@ -117,7 +118,8 @@ def test_padded_attention_equals_row_by_row(make_predictor, pictures, monkeypatc
     requests = mixed_requests(pictures, 18)
     expected = [answer.text for answer in model.answer_batch(requests, batch_size=6)]
     model.forget()
-    monkeypatch.setattr(row_attention, "_row_by_row", row_attention._padded)
+    rows = row_attention.CachedRows
+    monkeypatch.setattr(rows, "__init__", partialmethod(rows.__init__, padded=True))
     assert [answer.text for answer in model.answer_batch(requests, batch_size=6)] == expected
 
 

@@ -6,7 +6,9 @@ are one slice. Here each row's new keys and values go to their places in the cac
 that row alone, up to their own position. A row whose draft was rejected goes on from an earlier position;
 what lies behind is overwritten.
 
-On a CPU every row is attended to on its own; on a GPU all rows at once, padded inside this function only.
+On a CPU every row is attended to on its own; on a GPU all rows at once, padded inside this function only. For
+a compiled pass, which wants the same sizes again and again, the flat row itself is padded to given sizes;
+what pads it stands in the last slot of the cache.
 
 Registered with transformers as attention implementation ``"cached_rows"``. Without `cached_rows` it is the
 library's ``"sdpa"``, so that a model set to it still trains and generates.
@@ -19,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,6 +34,16 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 
 NAME = "cached_rows"
 _CAPACITY_STEP = 256
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a pass is padded to: tokens of the flat row, rows, most new tokens of a row, positions."""
+
+    tokens: int
+    rows: int
+    columns: int
+    positions: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class RowCache:
         # Without key-value heads of their own, a configuration means as many as there are query heads.
         self._shape = (slots, config.num_key_value_heads or config.num_attention_heads, head_size)
         self._dtype, self._device = dtype, device
+        self.slots = slots
         self.capacity = 0
         self.keys_SGCK: list[Tensor] = [self._empty() for _ in range(config.num_hidden_layers)]
         self.values_SGCK: list[Tensor] = [self._empty() for _ in range(config.num_hidden_layers)]
@@ -91,33 +103,36 @@ class RowCache:
 class CachedRows:
     """The rows of one pass and the cache they live in."""
 
-    def __init__(self, cache: RowCache, spans: Sequence[Span], *, padded: bool | None = None) -> None:
+    def __init__(
+        self,
+        cache: RowCache,
+        spans: Sequence[Span],
+        *,
+        padded: bool | None = None,
+        sizes: Sizes | None = None,
+    ) -> None:
         """Describe a pass.
 
         Args:
             cache: Has room for all spans.
             spans: Of the rows, in the order in which their tokens stand in the flat row.
-            padded: Attend to all rows at once; by default on devices other than the CPU.
+            padded: Attend to all rows at once; by default on devices other than the CPU, and with `sizes`.
+            sizes: What the pass is padded to; no row may use the last slot then.
         """
         self.cache = cache
         self.spans = tuple(spans)
-        self.device = cache.keys_SGCK[0].device
-        self.padded = self.device.type != "cpu" if padded is None else padded
+        device = cache.keys_SGCK[0].device
+        self.padded = device.type != "cpu" or sizes is not None if padded is None else padded
+        # One of the two is used; neither lazily, which the compiler could not follow.
+        self.places = _Places.of(self.spans, device, cache.slots - 1, sizes) if self.padded else None
+        self.masks = [] if self.padded else [_mask(span) for span in self.spans]
 
-    @cached_property
-    def masks(self) -> list[Tensor | None]:
-        """For each row that sees earlier positions with several queries, who sees what [count, P]."""
-        return [
-            torch.ones(span.count, span.start + span.count, dtype=torch.bool).tril(span.start)
-            if span.start and span.count > 1
-            else None
-            for span in self.spans
-        ]
 
-    @cached_property
-    def places(self) -> _Places:
-        """Where tokens stand, for the padded way; moved to the device once a pass."""
-        return _Places.of(self.spans, self.device)
+def _mask(span: Span) -> Tensor | None:
+    """Who sees what [count, P], of a row that sees earlier positions with several queries."""
+    if span.start == 0 or span.count == 1:
+        return None
+    return torch.ones(span.count, span.start + span.count, dtype=torch.bool).tril(span.start)
 
 
 @dataclass(frozen=True)
@@ -143,9 +158,11 @@ class _Places:
     mask: Tensor
 
     @classmethod
-    def of(cls, spans: Sequence[Span], device: torch.device) -> _Places:
-        most = max(span.count for span in spans)
-        longest = max(span.start + span.count for span in spans)
+    def of(cls, spans: Sequence[Span], device: torch.device, spare_slot: int, sizes: Sizes | None) -> _Places:
+        if sizes is None:
+            most = max(span.count for span in spans)
+            longest = max(span.start + span.count for span in spans)
+            sizes = Sizes(sum(span.count for span in spans), len(spans), most, longest)
         row: list[int] = []
         column: list[int] = []
         slot: list[int] = []
@@ -155,19 +172,22 @@ class _Places:
             column += range(span.count)
             slot += [span.slot] * span.count
             position += range(span.start, span.start + span.count)
-        first = torch.tensor([0] + [span.count for span in spans[:-1]]).cumsum(0)
-        start = torch.tensor([span.start for span in spans])
-        count = torch.tensor([span.count for span in spans])
-        columns_Q = torch.arange(most)
+        spare_tokens, spare_rows = sizes.tokens - len(row), sizes.rows - len(spans)
+        for places, spare in ((row, 0), (column, 0), (slot, spare_slot), (position, 0)):
+            places += [spare] * spare_tokens
+        first = torch.tensor([0, *(span.count for span in spans[:-1]), *[0] * spare_rows]).cumsum(0)
+        start = torch.tensor([span.start for span in spans] + [0] * spare_rows)
+        count = torch.tensor([span.count for span in spans] + [1] * spare_rows)
+        columns_Q = torch.arange(sizes.columns)
         seen_BQ = start[:, None] + columns_Q
         tensors = (
             torch.tensor(row),
             torch.tensor(column),
             torch.tensor(slot),
             torch.tensor(position),
-            torch.tensor([span.slot for span in spans]),
+            torch.tensor([span.slot for span in spans] + [spare_slot] * spare_rows),
             first[:, None] + torch.minimum(columns_Q, count[:, None] - 1),
-            (torch.arange(longest) <= seen_BQ[..., None])[:, None],
+            (torch.arange(sizes.positions) <= seen_BQ[..., None])[:, None],
         )
         return cls(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
@@ -251,6 +271,7 @@ def _padded(
     options: dict[str, Any],
 ) -> Tensor:
     places, cache = rows.places, rows.cache
+    assert places is not None  # made for this way
     longest = places.mask.shape[-1]
     for parts, new_GTK in ((cache.keys_SGCK, key_GTK), (cache.values_SGCK, value_GTK)):
         parts[layer][places.slot, :, places.position] = new_GTK.transpose(0, 1)
