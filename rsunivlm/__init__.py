@@ -1,12 +1,15 @@
 """RSUniVLM: one vision-language model for the common questions about aerial and satellite images.
 
-Names are loaded on first use, so that ``import rsunivlm`` costs nothing.
+Names are loaded on first use, so that ``import rsunivlm`` costs nothing; transformers' Auto classes learn of
+the models when they are loaded themselves (see `rsunivlm.after_import`).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from rsunivlm.after_import import install
 
 __version__ = "0.1.0"
 
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from rsunivlm.tasks import Route as Route
     from rsunivlm.tasks import Task as Task
     from rsunivlm.tasks import route as route
+
+
+install()
 
 
 def __getattr__(name: str) -> Any:

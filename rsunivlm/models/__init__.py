@@ -1,5 +1,1 @@
 """Models: vision towers, the connector and the model families, known to transformers' Auto classes."""
-
-from rsunivlm.models.auto import register
-
-register()
