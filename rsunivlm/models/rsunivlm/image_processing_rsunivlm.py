@@ -8,6 +8,7 @@ Shapes: N images, H = W = image_size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,10 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.image_transforms import to_pil_image
+from transformers.image_utils import ImageInput, make_flat_list_of_images
+
+from rsunivlm.images import open_image
 
 # The grey that official LLaVA code pads with; normalised by mean and std 0.5 it is -0.0039.
 PAD_COLOUR = (127, 127, 127)
@@ -46,28 +51,43 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
         self.image_std = list(image_std)
         self.resize_mode = resize_mode
 
-    def __call__(self, images: Image.Image | Sequence[Image.Image], **kwargs: Any) -> BatchFeature:
+    def __call__(self, images: ImageInput, **kwargs: Any) -> BatchFeature:
         """Same as `preprocess`."""
         return self.preprocess(images, **kwargs)
 
-    def preprocess(self, images: Image.Image | Sequence[Image.Image], **_: Any) -> BatchFeature:
+    def fetch_images(self, image_url_or_urls: Any) -> Any:
+        """Open files as everywhere here (limits, EXIF rotation, 16 bits); URLs are left to transformers."""
+        if isinstance(image_url_or_urls, str) and Path(image_url_or_urls).is_file():
+            return open_image(image_url_or_urls)
+        return super().fetch_images(image_url_or_urls)
+
+    def preprocess(
+        self, images: ImageInput, return_tensors: str | None = None, **unknown: Any
+    ) -> BatchFeature:
         """Prepare pictures of any sizes.
 
         Args:
-            images: One picture or several.
+            images: One picture or several; arrays and tensors as transformers takes them.
+            return_tensors: Form of the result; torch tensors unless given.
+            **unknown: Refused: size and normalisation are the checkpoint's, not the caller's.
 
         Returns:
             `pixel_values` [N, 3, H, W] in float32.
+
+        Raises:
+            ValueError: An unknown option.
         """
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        pixels_NHWC = np.stack([self._square(picture) for picture in pictures])
+        if unknown:
+            raise ValueError(f"the image processor has no options {', '.join(sorted(unknown))}")
+        pixels_NHWC = np.stack([self._square(picture) for picture in make_flat_list_of_images(images)])
         normalised = (
             torch.from_numpy(pixels_NHWC).float() / 255.0 - torch.tensor(self.image_mean)
         ) / torch.tensor(self.image_std)
-        return BatchFeature({"pixel_values": normalised.permute(0, 3, 1, 2).contiguous()})
+        pixels_NCHW = normalised.permute(0, 3, 1, 2).contiguous()
+        return BatchFeature({"pixel_values": pixels_NCHW}, tensor_type=return_tensors)
 
-    def _square(self, picture: Image.Image) -> np.ndarray:
-        picture = picture.convert("RGB")
+    def _square(self, given: Any) -> np.ndarray:
+        picture = open_image(given if isinstance(given, Image.Image) else to_pil_image(given))
         if self.resize_mode == "pad" and picture.width != picture.height:
             side = max(picture.size)
             square = Image.new("RGB", (side, side), PAD_COLOUR)

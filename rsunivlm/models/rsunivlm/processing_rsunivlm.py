@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from PIL import Image
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_utils import ImageInput
 from transformers.processing_utils import MultiModalData
 
+from rsunivlm.models.chat_template import chat_template as default_chat_template
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
 from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Task, route, with_images, with_token
 
@@ -27,30 +29,10 @@ USER = "<|im_start|>user\n"
 ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
 IGNORED = -100  # label of positions without loss
-
-# The same text as a template, for `apply_chat_template` with lists of typed content.
-CHAT_TEMPLATE = """\
-{%- if messages[0]['role'] != 'system' -%}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-{%- endif -%}
-{%- for message in messages -%}
-{{- '<|im_start|>' + message['role'] + '\\n' -}}
-{%- if message['content'] is string -%}
-{{- message['content'] -}}
-{%- else -%}
-{%- set images = message['content'] | selectattr('type', 'equalto', 'image') | list -%}
-{%- for item in images -%}{{- '<image>' -}}{%- endfor -%}
-{%- if images -%}{{- '\\n' -}}{%- endif -%}
-{%- for item in message['content'] | selectattr('type', 'equalto', 'text') -%}
-{{- item['text'] -}}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}
-{{- '<|im_start|>assistant\\n' -}}
-{%- endif -%}
-"""
+# Rows end where answers begin, and the chat template writes all control tokens itself.
+_TEXT_DEFAULTS = {
+    "return_tensors": "pt", "padding": True, "padding_side": "left", "add_special_tokens": False
+}  # fmt: skip
 
 
 class RSUniVLMProcessor(ProcessorMixin):
@@ -58,7 +40,8 @@ class RSUniVLMProcessor(ProcessorMixin):
 
     Args:
         image_processor: An `RSUniVLMImageProcessor`.
-        tokenizer: A tokenizer that knows `<image>`, `<|im_start|>` and `<|im_end|>` as single tokens.
+        tokenizer: A tokenizer that knows `<image>`, `<|im_start|>` and `<|im_end|>` as single tokens; it is
+            set to pad on the left, as generation needs.
         chat_template: Defaults to the Qwen 1.5 format.
         num_image_tokens: Placeholder positions of one image (`config.num_image_tokens`).
         image_separator: Text between two image marks (`config.image_separator`).
@@ -87,7 +70,9 @@ class RSUniVLMProcessor(ProcessorMixin):
         self.end_token_id = _single_token(tokenizer, END)
         # Words that would change the structure of the chat if they came from a user.
         self._control = re.compile("|".join(re.escape(token) for token in tokenizer.all_special_tokens))
-        super().__init__(image_processor, tokenizer, chat_template=chat_template or CHAT_TEMPLATE)
+        tokenizer.padding_side = "left"  # the pipelines of transformers batch by this
+        template = chat_template or default_chat_template(image_separator)
+        super().__init__(image_processor, tokenizer, chat_template=template)
 
     def expert_of(self, task: Task, name: str) -> int:
         """The expert that a sample runs through in this checkpoint.
@@ -163,16 +148,18 @@ class RSUniVLMProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        images: Image.Image | Sequence[Image.Image] | Sequence[Sequence[Image.Image]] | None = None,
+        images: ImageInput | None = None,
         text: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
         """Batch rendered chats (see `apply_chat_template`) and their images for generation.
 
         Args:
-            images: One picture, a flat list in the order of the marks, or one list per row.
+            images: One picture, a flat list in the order of the marks, or one list per row; pictures, arrays,
+                paths or URLs.
             text: One rendered chat or several, each with one `<image>` mark per image.
-            **kwargs: Accepted for compatibility with transformers' callers; padding is always on the left.
+            **kwargs: Options of `ProcessorMixin.__call__`, e.g. `padding` (the default is to the longest row,
+                on the left), `return_tensors` (default `"pt"`), `return_offsets_mapping`.
 
         Returns:
             `input_ids`, `attention_mask` [B, L], `expert_ids` [B], and `pixel_values` [N, 3, H, W] if there
@@ -181,18 +168,40 @@ class RSUniVLMProcessor(ProcessorMixin):
         Raises:
             ValueError: Image marks and images differ in number, or there is no text.
         """
+        chats, batch = self.batch_chats(images, text, **kwargs)
+        experts = [
+            self._expert_of_chat(chat, list(ids).count(self.image_token_id) // self.num_image_tokens)
+            for chat, ids in zip(chats, batch["input_ids"], strict=True)
+        ]
+        given = batch["input_ids"]
+        batch["expert_ids"] = torch.tensor(experts) if isinstance(given, torch.Tensor) else experts
+        return batch
+
+    def batch_chats(
+        self, images: ImageInput | None, text: str | Sequence[str] | None, **kwargs: Any
+    ) -> tuple[list[str], BatchFeature]:
+        """The chats as a list, and the batch without experts; see `__call__`."""
         if text is None:
             raise ValueError("give the text of the prompt")
         chats = [text] if isinstance(text, str) else list(text)
-        pictures = _flatten(images)
+        pictures = self._pictures(images)
         marks = sum(chat.count(IMAGE_MARK) for chat in chats)
-        if marks != len(pictures):
-            raise ValueError(f"the text has {marks} <image> marks, {len(pictures)} images were given")
-        batch = self.pad_left([self._expand_images(self._tokenize(chat)) for chat in chats])
-        batch["expert_ids"] = torch.tensor([self._expert_of_chat(chat) for chat in chats])
-        if pictures:
-            batch["pixel_values"] = self.preprocess_images(pictures)
-        return BatchFeature(batch)
+        # Where users' words are told apart from marks, transformers counts.
+        if marks != len(pictures) and not kwargs.get("sanitize_control_tokens"):
+            raise ValueError(
+                f"the text has {marks} <image> marks, {len(pictures)} images were given; "
+                "apply_chat_template puts the marks where they belong"
+            )
+        defaults = {key: value for key, value in _TEXT_DEFAULTS.items() if key not in kwargs}
+        kwargs["text_kwargs"] = {**defaults, **kwargs.get("text_kwargs", {})}
+        return chats, super().__call__(images=pictures or None, text=chats, **kwargs)
+
+    def _pictures(self, images: ImageInput | None) -> list[Any]:
+        """Pictures of all rows in order, files and URLs opened."""
+        given = [images] if images is not None else []
+        while any(isinstance(item, (list, tuple)) for item in given):
+            given = [part for item in given for part in (item if isinstance(item, (list, tuple)) else [item])]
+        return list(self.image_processor.fetch_images(given))
 
     def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **_: Any) -> str:
         """The text that stands for one image once its placeholders are counted out."""
@@ -207,10 +216,10 @@ class RSUniVLMProcessor(ProcessorMixin):
         count = len(image_sizes)
         return MultiModalData(num_image_tokens=[self.num_image_tokens] * count, num_image_patches=[1] * count)
 
-    def _expert_of_chat(self, chat: str) -> int:
+    def _expert_of_chat(self, chat: str, num_images: int) -> int:
         """The last user turn decides which expert reads the whole history."""
         last_turn = chat.rpartition(USER)[2].partition(END)[0]
-        task = route(last_turn, num_images=chat.count(IMAGE_MARK)).task
+        task = route(last_turn, num_images=num_images).task
         return self.expert_of(task, with_token(last_turn.replace(IMAGE_MARK, "").strip(), task))
 
     def _tokenize(self, text: str) -> list[int]:
@@ -229,11 +238,3 @@ def _single_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     if index is None or index == tokenizer.unk_token_id:
         raise ValueError(f"the tokenizer has no token {token!r}; add it to the vocabulary first")
     return int(index)
-
-
-def _flatten(images: Any) -> list[Image.Image]:
-    if images is None:
-        return []
-    if isinstance(images, Image.Image):
-        return [images]
-    return [picture for item in images for picture in _flatten(item)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
@@ -61,6 +63,67 @@ def test_chat_template_gives_the_same_ids_and_routes(tiny_processor) -> None:
     for row, mask, (prompt, count) in zip(batch["input_ids"], batch["attention_mask"], prompts, strict=True):
         assert row[mask.bool()].tolist() == tiny_processor.encode_conversation([(prompt, None)], count)[0]
         assert mask.tolist() == sorted(mask.tolist())  # padding on the left
+
+
+def test_two_images_are_separated_as_the_configuration_says(tiny_processor) -> None:
+    processor = RSUniVLMProcessor(
+        tiny_processor.image_processor, tiny_processor.tokenizer, num_image_tokens=4, image_separator=" "
+    )
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [*[{"type": "image"}] * 2, {"type": "text", "text": "[CCD] a"}]}],
+        add_generation_prompt=True,
+    )
+    ids = processor(images=[Image.new("RGB", (8, 8))] * 2, text=text)["input_ids"][0].tolist()
+    assert ids == processor.encode_conversation([("[CCD] a", None)], 2)[0]
+
+
+@pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.23"), reason="loses the mask behind an image"
+)
+def test_assistant_mask_is_what_training_supervises(tiny_processor) -> None:
+    turns = [("[VG] a ship", "[1, 2, 3, 4]"), ("[VG] a road", "[5, 6]")]
+    chat: list[dict] = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for turn in turns
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    chat[0]["content"].insert(0, {"type": "image", "image": Image.new("RGB", (8, 8))})
+    batch = tiny_processor.apply_chat_template(
+        [chat, chat[2:]],
+        tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True,
+    )  # fmt: skip
+    for row, (ids, labels) in enumerate(
+        (tiny_processor.encode_conversation(turns, 1), tiny_processor.encode_conversation(turns[1:], 0))
+    ):
+        end = tiny_processor.tokenizer.encode("\n")  # the template closes every turn with it
+        assert batch["input_ids"][row, -len(ids) - 1 :].tolist() == ids + end
+        assert batch["assistant_masks"][row, -len(ids) - 1 :].tolist() == [int(i != -100) for i in labels] + [
+            0
+        ]
+
+
+def test_options_of_other_processors(tiny_processor) -> None:
+    picture = Image.new("RGB", (8, 8), "blue")
+    batch = tiny_processor(text=["<image>", "ab"], images=[[picture], []], padding="max_length", max_length=9)
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, 9)
+    assert batch["attention_mask"][0].tolist() == [0] * 5 + [1] * 4
+    lists = tiny_processor(text="<image>", images=picture, return_tensors=None)
+    assert lists["input_ids"] == [[tiny_processor.image_token_id] * 4]
+    assert lists["expert_ids"] == [0]
+    with pytest.raises(ValueError, match="no options size"):
+        tiny_processor(text="<image>", images=picture, images_kwargs={"size": {"height": 9, "width": 9}})
+
+
+def test_pictures_arrays_and_files_are_the_same(tiny_processor, tmp_path) -> None:
+    values = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
+    picture = Image.fromarray(values)
+    picture.save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    picture.rotate(180).save(tmp_path / "b.png", exif=exif)
+    want = tiny_processor(text="<image>", images=picture)["pixel_values"]
+    for given in (values, torch.from_numpy(values), str(tmp_path / "a.png"), str(tmp_path / "b.png")):
+        assert torch.equal(tiny_processor(text="<image>", images=given)["pixel_values"], want)
 
 
 def test_last_user_turn_routes_a_conversation(tiny_processor) -> None:
