@@ -33,6 +33,11 @@ class TimmVisionTower(PreTrainedModel):
     config_class = RSUniVLMVisionConfig
     main_input_name = "pixel_values"
     _no_split_modules = ["Block"]
+    # timm's blocks choose their kernel themselves, whatever the language model is asked to use.
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
 
     def __init__(self, config: RSUniVLMVisionConfig, pretrained: bool = False) -> None:
         super().__init__(config)
