@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -16,8 +17,14 @@ def weights_checksum(module: nn.Module) -> str:
 
     Each parameter's bits are summed as integers: exact, whatever the order of the sum.
     """
-    sums = [
-        (name, int(parameter.detach().view(_BITS[parameter.element_size()]).sum(dtype=torch.int64)))
-        for name, parameter in module.named_parameters()
-    ]
+    return combine([(name, sum_of_bits(parameter.detach())) for name, parameter in module.named_parameters()])
+
+
+def sum_of_bits(tensor: torch.Tensor) -> int:
+    """One parameter's part of the checksum."""
+    return int(tensor.view(_BITS[tensor.element_size()]).sum(dtype=torch.int64))
+
+
+def combine(sums: Sequence[tuple[str, int]]) -> str:
+    """The checksum of parameters by name and part, in the order of the model."""
     return hashlib.sha256(json.dumps(sums).encode()).hexdigest()[:16]
