@@ -25,9 +25,10 @@ ALLOWED = {
     "rsunivlm.geo": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
     "rsunivlm.serving": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
     "rsunivlm.demo": BASE | {"rsunivlm.inference", "rsunivlm.geo"},
+    "rsunivlm.card": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.cli": BASE
     | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference", "rsunivlm.training"}
-    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo"},
+    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo", "rsunivlm.card"},
     "data_tools": BASE | {"rsunivlm.data"},
     "eval": BASE | {"rsunivlm.data", "rsunivlm.inference", "data_tools"},
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},
