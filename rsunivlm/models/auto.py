@@ -42,39 +42,31 @@ _SQUARE = "rsunivlm.models.rsunivlm.image_processing_rsunivlm.RSUniVLMImageProce
 FAMILIES = (Family("rsunivlm", "RSUniVLM", _SQUARE),)
 
 
-def _register_config(family: Family) -> None:
-    from transformers import AutoConfig
-
-    AutoConfig.register(family.model_type, family.load("configuration", "Config"), exist_ok=True)
+def _register_config(auto: Any, family: Family) -> None:
+    auto.AutoConfig.register(family.model_type, family.load("configuration", "Config"), exist_ok=True)
 
 
-def _register_models(family: Family) -> None:
-    from transformers import AutoModel, AutoModelForImageTextToText, AutoModelForMultimodalLM
-
+def _register_models(auto: Any, family: Family) -> None:
     config = family.load("configuration", "Config")
     generation = family.load("modeling", "ForConditionalGeneration")
-    AutoModel.register(config, family.load("modeling", "Model"), exist_ok=True)
-    AutoModelForImageTextToText.register(config, generation, exist_ok=True)
-    AutoModelForMultimodalLM.register(config, generation, exist_ok=True)
+    auto.AutoModel.register(config, family.load("modeling", "Model"), exist_ok=True)
+    auto.AutoModelForImageTextToText.register(config, generation, exist_ok=True)
+    auto.AutoModelForMultimodalLM.register(config, generation, exist_ok=True)
 
 
-def _register_image_processor(family: Family) -> None:
-    from transformers import AutoImageProcessor
-
+def _register_image_processor(auto: Any, family: Family) -> None:
     config = family.load("configuration", "Config")
     # One class, whichever backend is asked for: PIL gives the same bytes everywhere.
     classes = dict.fromkeys(("pil", "torchvision"), family.load_image_processor())
-    AutoImageProcessor.register(config, image_processor_classes=classes, exist_ok=True)
+    auto.AutoImageProcessor.register(config, image_processor_classes=classes, exist_ok=True)
 
 
-def _register_processor(family: Family) -> None:
-    from transformers import AutoProcessor
-
+def _register_processor(auto: Any, family: Family) -> None:
     config = family.load("configuration", "Config")
-    AutoProcessor.register(config, family.load("processing", "Processor"), exist_ok=True)
+    auto.AutoProcessor.register(config, family.load("processing", "Processor"), exist_ok=True)
 
 
-_REGISTRATIONS: Mapping[str, Callable[[Family], None]] = MappingProxyType(
+_REGISTRATIONS: Mapping[str, Callable[[Any, Family], None]] = MappingProxyType(
     {
         "transformers.models.auto.configuration_auto": _register_config,
         "transformers.models.auto.modeling_auto": _register_models,
@@ -93,4 +85,4 @@ def register(auto_module: str) -> None:
     registration = _REGISTRATIONS.get(auto_module)
     if registration is not None:
         for family in FAMILIES:
-            registration(family)
+            registration(importlib.import_module(auto_module), family)

@@ -34,7 +34,8 @@ def child(folder, config, pipe):
 if __name__ == "__main__":
     import importlib, multiprocessing, pickle, transformers
     importlib.reload(rsunivlm)
-    importlib.reload(importlib.import_module("transformers.models.auto.modeling_auto"))
+    auto = importlib.reload(importlib.import_module("transformers.models.auto.modeling_auto"))
+    assert rsunivlm.RSUniVLMConfig in auto.AutoModelForImageTextToText._model_mapping
     load_all()
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
