@@ -7,8 +7,8 @@ Shapes: N images, H = W = image_size.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -57,7 +57,8 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Open files as everywhere here (limits, EXIF rotation, 16 bits); URLs are left to transformers."""
-        if isinstance(image_url_or_urls, str) and Path(image_url_or_urls).is_file():
+        # `os.path`, not `Path`: base64 is too long for a file name, which only the former takes calmly.
+        if isinstance(image_url_or_urls, str) and os.path.isfile(image_url_or_urls):
             return open_image(image_url_or_urls)
         return super().fetch_images(image_url_or_urls)
 

@@ -169,12 +169,13 @@ class RSUniVLMProcessor(ProcessorMixin):
             ValueError: Image marks and images differ in number, or there is no text.
         """
         chats, batch = self.batch_chats(images, text, **kwargs)
+        ids = batch["input_ids"]
+        rows = ids if isinstance(ids, list) else ids.tolist()
         experts = [
-            self._expert_of_chat(chat, list(ids).count(self.image_token_id) // self.num_image_tokens)
-            for chat, ids in zip(chats, batch["input_ids"], strict=True)
+            self._expert_of_chat(chat, row.count(self.image_token_id) // self.num_image_tokens)
+            for chat, row in zip(chats, rows, strict=True)
         ]
-        given = batch["input_ids"]
-        batch["expert_ids"] = torch.tensor(experts) if isinstance(given, torch.Tensor) else experts
+        batch["expert_ids"] = torch.tensor(experts) if isinstance(ids, torch.Tensor) else experts
         return batch
 
     def batch_chats(
@@ -184,7 +185,7 @@ class RSUniVLMProcessor(ProcessorMixin):
         if text is None:
             raise ValueError("give the text of the prompt")
         chats = [text] if isinstance(text, str) else list(text)
-        pictures = self._pictures(images)
+        pictures = self.image_processor.fetch_images(_flat(images))
         marks = sum(chat.count(IMAGE_MARK) for chat in chats)
         # Where users' words are told apart from marks, transformers counts.
         if marks != len(pictures) and not kwargs.get("sanitize_control_tokens"):
@@ -195,13 +196,6 @@ class RSUniVLMProcessor(ProcessorMixin):
         defaults = {key: value for key, value in _TEXT_DEFAULTS.items() if key not in kwargs}
         kwargs["text_kwargs"] = {**defaults, **kwargs.get("text_kwargs", {})}
         return chats, super().__call__(images=pictures or None, text=chats, **kwargs)
-
-    def _pictures(self, images: ImageInput | None) -> list[Any]:
-        """Pictures of all rows in order, files and URLs opened."""
-        given = [images] if images is not None else []
-        while any(isinstance(item, (list, tuple)) for item in given):
-            given = [part for item in given for part in (item if isinstance(item, (list, tuple)) else [item])]
-        return list(self.image_processor.fetch_images(given))
 
     def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **_: Any) -> str:
         """The text that stands for one image once its placeholders are counted out."""
@@ -238,3 +232,10 @@ def _single_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     if index is None or index == tokenizer.unk_token_id:
         raise ValueError(f"the tokenizer has no token {token!r}; add it to the vocabulary first")
     return int(index)
+
+
+def _flat(images: Any) -> list[Any]:
+    """Pictures of all rows in order, from one, a list, or a list per row."""
+    if isinstance(images, (list, tuple)):
+        return [picture for item in images for picture in _flat(item)]
+    return [] if images is None else [images]

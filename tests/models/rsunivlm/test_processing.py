@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -122,7 +124,9 @@ def test_pictures_arrays_and_files_are_the_same(tiny_processor, tmp_path) -> Non
     exif[0x0112] = 3  # upside down
     picture.rotate(180).save(tmp_path / "b.png", exif=exif)
     want = tiny_processor(text="<image>", images=picture)["pixel_values"]
-    for given in (values, torch.from_numpy(values), str(tmp_path / "a.png"), str(tmp_path / "b.png")):
+    encoded = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for given in (values, torch.from_numpy(values), encoded, *files):
         assert torch.equal(tiny_processor(text="<image>", images=given)["pixel_values"], want)
 
 
