@@ -26,24 +26,21 @@ def load_all():
 """
 # Spawned processes begin with nothing: they learn of our classes by unpickling what they are sent.
 SPAWNED = """
-def child(folder, config, pipe):
+def child(folder, config):
     from transformers import AutoConfig, AutoProcessor
     loaded = AutoConfig.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    pipe.send([type(config), *map(type, loaded)])
+    return [type(config), *map(type, loaded)]
 
 if __name__ == "__main__":
-    import importlib, multiprocessing, pickle, transformers
+    import concurrent.futures, importlib, multiprocessing
     importlib.reload(rsunivlm)
     auto = importlib.reload(importlib.import_module("transformers.models.auto.modeling_auto"))
     assert rsunivlm.RSUniVLMConfig in auto.AutoModelForImageTextToText._model_mapping
     load_all()
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    config = AutoConfig.from_pretrained(sys.argv[1])
-    process = context.Process(target=child, args=(sys.argv[1], config, theirs))
-    process.start()
-    assert [cls.__name__ for cls in ours.recv()] == ["RSUniVLMConfig", "RSUniVLMConfig", "RSUniVLMProcessor"]
-    process.join()
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        classes = pool.submit(child, sys.argv[1], AutoConfig.from_pretrained(sys.argv[1])).result()
+    assert [cls.__name__ for cls in classes] == ["RSUniVLMConfig", "RSUniVLMConfig", "RSUniVLMProcessor"]
     finders = [finder for finder in sys.meta_path if type(finder).__module__ == "rsunivlm.after_import"]
     assert len(finders) == 1, finders
 """
