@@ -119,6 +119,19 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:
 
 
 @pytest.fixture
+def int8_processor() -> None:
+    """Skips, saying so, on a processor that cannot add int8 products exactly."""
+    import torch
+
+    from rsunivlm.models.rsunivlm.int8 import require_int8_processor
+
+    try:
+        require_int8_processor(torch.device("cpu"), torch.float32)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
 def tiny_checkpoint(make_tiny_model, tiny_processor, tmp_path: Path) -> Path:
     """A saved tiny checkpoint with three experts."""
     folder = tmp_path / "checkpoint"

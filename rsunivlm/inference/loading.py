@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -42,14 +42,19 @@ def load_checkpoint(
     checkpoint: str | os.PathLike[str],
     *,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Literal["auto"] | None = None,
+    int8: bool = False,
 ) -> tuple[RSUniVLMForConditionalGeneration, RSUniVLMProcessor]:
     """Load model and processor of one checkpoint; see `RSUniVLM.from_pretrained`.
 
+    A `dtype` of "auto" is the one the checkpoint is stored in.
+
     Raises:
-        ValueError: No such folder, no configuration, another architecture, missing or misshapen weights.
+        ValueError: No such folder, no configuration, another architecture, missing or misshapen weights; int8
+            weights on anything but a CPU that can add their products exactly, or low-rank or routed experts.
     """
     from rsunivlm.models.checkpoints.reading import first_line, read_config
+    from rsunivlm.models.rsunivlm.int8 import quantise, require_int8_processor
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
@@ -58,11 +63,14 @@ def load_checkpoint(
     chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if dtype is None:
         dtype = torch.bfloat16 if chosen_device.type == "cuda" else torch.float32
+    if int8 or config.int8_weights:
+        require_int8_processor(chosen_device, dtype)
+    to_quantise = int8 and not config.int8_weights
     try:
         model, info = RSUniVLMForConditionalGeneration.from_pretrained(
             name,
             config=config,
-            dtype=dtype,
+            dtype="auto" if to_quantise else dtype,  # from the stored numbers, and without a wider copy
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # so that they are listed; refused just below
             output_loading_info=True,
@@ -73,6 +81,12 @@ def load_checkpoint(
     _refuse("lacks weights", name, sorted(info["missing_keys"]))
     _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
     _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
+    if to_quantise:
+        quantise(model)
+        # What a checkpoint stores, as `from_pretrained` would; the frequencies of the positions stay float32.
+        for tensor in model.state_dict(keep_vars=True).values():
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
     return model.to(chosen_device), processor
 
 

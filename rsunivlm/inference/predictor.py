@@ -91,6 +91,7 @@ class RSUniVLM:
         *,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        int8: bool = False,
         compile: bool = False,
     ) -> Self:
         """Load a checkpoint folder or a hub id.
@@ -99,12 +100,15 @@ class RSUniVLM:
             checkpoint: Folder with `config.json` and safetensors, or a hub id `owner/name`.
             device: By default a GPU where there is one.
             dtype: By default bfloat16 on a GPU and float32 on the CPU.
+            int8: Make the weights int8 while loading, for the CPU only. A checkpoint that holds int8 weights
+                needs no word of it.
             compile: As for the class.
 
         Raises:
-            ValueError: No configuration, missing or misshapen weights (named), or another architecture.
+            ValueError: No configuration, missing or misshapen weights (named), another architecture, or int8
+                weights where they cannot be computed with.
         """
-        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype)
+        model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, int8=int8)
         return cls(model, processor, compile=compile)
 
     def check(self, request: Request) -> Route:

@@ -24,6 +24,7 @@ from rsunivlm.inference.answer import ImageLike
 from rsunivlm.inference.compiled import by_expert, is_decoding, keep_addresses, padded_sizes, power_of_two
 from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch, plan_kept
+from rsunivlm.models.rsunivlm.int8 import weight_rows
 from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class ModelRunner:
         if id(tokens) not in self._head_rows:
             rows = torch.from_numpy(tokens).to(self.model.device)
             # With the array itself, so that its id stays taken.
-            self._head_rows[id(tokens)] = tokens, self.model.lm_head.weight[rows]
+            self._head_rows[id(tokens)] = tokens, weight_rows(self.model.lm_head, rows)
             if len(self._head_rows) > KEPT_HEADS:
                 self._head_rows.popitem(last=False)
         return (hidden_MD @ self._head_rows[id(tokens)][1].T).float().cpu().numpy()

@@ -117,6 +117,8 @@ def load_config(name: str | os.PathLike[str]) -> RSUniVLMConfig:
 
 def count_parameters(config: RSUniVLMConfig) -> ParameterCounts:
     """Count on the meta device; tied embeddings are counted once."""
+    config = copy.deepcopy(config)
+    config.int8_weights = False  # its scales are no parameters
     dense_config = copy.deepcopy(config)
     dense_config.text_config = config.text_config.dense()
     with torch.device("meta"):

@@ -32,6 +32,7 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import (
     RSUniVLMVisionConfig,
 )
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
+from rsunivlm.models.rsunivlm.int8 import require_float_weights
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.vision import TimmVisionTower
@@ -128,6 +129,7 @@ def check_checkpoint(folder: Path) -> RSUniVLMConfig:
                 f"checkpoint {folder}: {file.name} is damaged ({error}); copy it again"
             ) from error
     config = RSUniVLMConfig.from_dict(fields)
+    require_float_weights(config, "training")
     with torch.device("meta"):
         model = RSUniVLMForConditionalGeneration(config)
     missing = sorted(set(model.state_dict()) - stored - set(model.all_tied_weights_keys))

@@ -125,6 +125,7 @@ class RSUniVLMConfig(PreTrainedConfig):
             seed instead of by granularity; see `RSUniVLMProcessor.expert_of`.
         box_codec: Fields of `rsunivlm.codecs.BoxCodec`; empty for its defaults.
         mask_codec: Fields of `rsunivlm.codecs.MaskCodec`; empty for its defaults.
+        int8_weights: The checkpoint's matrices are int8, for answering on a CPU; see `int8.py`.
     """
 
     model_type = "rsunivlm"
@@ -142,6 +143,7 @@ class RSUniVLMConfig(PreTrainedConfig):
     random_experts_seed: int | None = None
     box_codec: dict[str, Any] | None = None
     mask_codec: dict[str, Any] | None = None
+    int8_weights: bool = False
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ from transformers import initialization as init
 
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
+from rsunivlm.models.rsunivlm.int8 import Int8Experts
 from rsunivlm.models.rsunivlm.low_rank_experts import LowRankExperts
 from rsunivlm.models.rsunivlm.token_moe import TokenRoutedExperts, TokenRouting
 
@@ -47,7 +48,7 @@ def init_feed_forward(module: nn.Module, config: RSUniVLMTextConfig) -> None:
     if isinstance(module, TokenRoutedExperts):
         for parameter in module.parameters():
             init.normal_(parameter, std=config.initializer_range)
-    elif isinstance(module, GranularityExperts):
+    elif isinstance(module, GranularityExperts) and not isinstance(module, Int8Experts):  # those are loaded
         init.normal_(module.gate_up_proj, std=config.initializer_range)
         init.normal_(module.down_proj, std=config.initializer_range)
         # CODEPATH: set for models trained from scratch (nano, quick); loaded checkpoints are not initialised.

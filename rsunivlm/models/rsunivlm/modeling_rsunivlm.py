@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from rsunivlm.models.connector import Connector
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.feed_forward import Kept, plan_dispatch, plan_kept
+from rsunivlm.models.rsunivlm.int8 import TIED_SCALES, make_int8
 from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
 from rsunivlm.models.rsunivlm.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
@@ -111,6 +112,9 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         if config.image_newline:
             self.image_newline = nn.Parameter(torch.empty(config.text_config.hidden_size))
         self.language_model = RSUniVLMTextModel(config.text_config)
+        # CODEPATH: the checkpoint holds int8 weights; trained ones are float.
+        if config.int8_weights:
+            make_int8(self, config, fill=False)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -229,6 +233,9 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         self.model = RSUniVLMModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.supervised_loss: SupervisedLoss = supervised_cross_entropy  # training may set another
+        if config.int8_weights:
+            make_int8(self, config, fill=False)
+            self._tied_weights_keys = self._tied_weights_keys | TIED_SCALES
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:

@@ -5,11 +5,13 @@ family: Liu and Lian 2024, section 3.2; the idea: Komatsuzaki et al., "Sparse Up
 holds for low-rank experts, which begin as no change, and, but for rounding, for token-routed experts of full
 width, whose weights sum to one over equal copies.
 
-Back again: every granularity expert, full or low-rank, is a dense model of its own (`extract_expert`).
+Back again: every granularity expert, full or low-rank, is a dense model of its own (`extract_expert`);
+merging.py makes one small model of several.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -19,6 +21,7 @@ from transformers import initialization as init
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
 from rsunivlm.models.rsunivlm.feed_forward import init_low_rank
+from rsunivlm.models.rsunivlm.int8 import require_float_weights
 from rsunivlm.models.rsunivlm.low_rank_experts import LowRankExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.token_moe import TokenRoutedExperts
@@ -44,7 +47,7 @@ def upcycle(
         ValueError: The model has experts already.
     """
     networks = _dense_networks(model)
-    _reconfigure(model, num_experts=num_experts)
+    reconfigure(model, num_experts=num_experts)
     for module in networks:
         for name in ("gate_up_proj", "down_proj"):
             dense = getattr(module, name)
@@ -71,9 +74,9 @@ def upcycle_low_rank(
         ValueError: The model has experts already.
     """
     networks = _dense_networks(model)
-    config = _reconfigure(model, num_experts=num_experts, expert_rank=rank)
+    config = reconfigure(model, num_experts=num_experts, expert_rank=rank)
     for layer, dense in zip(model.model.language_model.layers, networks, strict=True):
-        experts = _like(dense.gate_up_proj, LowRankExperts(config))
+        experts = like(dense.gate_up_proj, LowRankExperts(config))
         init_low_rank(experts)
         experts.gate_up_proj, experts.down_proj = dense.gate_up_proj, dense.down_proj
         layer.mlp = experts
@@ -113,7 +116,7 @@ def upcycle_token_routed(
     networks = _dense_networks(model)
     full = model.config.text_config.intermediate_size
     width = width or full
-    config = _reconfigure(
+    config = reconfigure(
         model,
         num_routed_experts=num_experts,
         num_experts_per_tok=top_k,
@@ -121,7 +124,7 @@ def upcycle_token_routed(
         router_aux_loss_coef=balance,
     )
     for layer, dense in zip(model.model.language_model.layers, networks, strict=True):
-        routed = _like(dense.gate_up_proj, TokenRoutedExperts(config))
+        routed = like(dense.gate_up_proj, TokenRoutedExperts(config))
         init.normal_(routed.gate.weight, std=config.initializer_range)
         experts = routed.experts
         if start == "random":
@@ -155,18 +158,46 @@ def extract_expert(model: RSUniVLMForConditionalGeneration, expert: int) -> RSUn
     Raises:
         ValueError: The model has no such expert; a dense or token-routed model has none.
     """
+    networks = granularity_networks(model)
+    count = model.config.num_experts
+    if not 0 <= expert < count:
+        raise ValueError(f"expert must be in 0..{count - 1}, got {expert}")
+    return make_dense(model, [network.dense(expert) for network in networks])
+
+
+def granularity_networks(model: RSUniVLMForConditionalGeneration) -> list[GranularityExperts]:
+    """The feed-forward networks of a model with granularity experts, layer by layer.
+
+    Raises:
+        ValueError: The model is dense or token-routed, or its weights are int8.
+    """
     text = model.config.text_config
     if text.is_dense or text.num_routed_experts:
         kind = "dense" if text.is_dense else "token-routed"
-        raise ValueError(f"only granularity experts can be extracted; this model is {kind}")
-    if not 0 <= expert < text.num_experts:
-        raise ValueError(f"expert must be in 0..{text.num_experts - 1}, got {expert}")
-    config = _reconfigure(model)
-    model.config.random_experts_seed = None
+        raise ValueError(f"only granularity experts can be taken out or merged; this model is {kind}")
+    require_float_weights(model.config, "taking out or merging experts")
     layers: Any = model.model.language_model.layers
-    for layer in layers:
-        weights = layer.mlp.dense(expert)
-        layer.mlp = _like(weights[0], GranularityExperts(config))
+    return [layer.mlp for layer in layers]
+
+
+@torch.no_grad()
+def make_dense(
+    model: RSUniVLMForConditionalGeneration, networks: Iterable[tuple[torch.Tensor, torch.Tensor]]
+) -> RSUniVLMForConditionalGeneration:
+    """Give each layer, in place, one feed-forward network in the place of its experts.
+
+    Args:
+        model: A model with experts.
+        networks: For each layer gate and up [2I, D] and down [D, I]; cast to the model's type.
+
+    Returns:
+        The same model object.
+    """
+    layers: Any = model.model.language_model.layers
+    config = reconfigure(model)
+    model.config.random_experts_seed = None
+    for layer, weights in zip(layers, networks, strict=True):
+        layer.mlp = like(layer.mlp.gate_up_proj, GranularityExperts(config))
         for parameter, weight in zip(layer.mlp.parameters(), weights, strict=True):
             parameter.copy_(weight[None])
     return model
@@ -174,6 +205,7 @@ def extract_expert(model: RSUniVLMForConditionalGeneration, expert: int) -> RSUn
 
 def _dense_networks(model: RSUniVLMForConditionalGeneration) -> list[GranularityExperts]:
     """The feed-forward networks of a dense model, layer by layer."""
+    require_float_weights(model.config, "upcycling")
     if not model.config.text_config.is_dense:
         count = model.config.text_config.num_routed_experts or model.config.num_experts
         raise ValueError(f"upcycling starts from a dense model; this one has {count} experts")
@@ -181,7 +213,7 @@ def _dense_networks(model: RSUniVLMForConditionalGeneration) -> list[Granularity
     return [layer.mlp for layer in layers]
 
 
-def _reconfigure(model: RSUniVLMForConditionalGeneration, **changes: Any) -> RSUniVLMTextConfig:
+def reconfigure(model: RSUniVLMForConditionalGeneration, **changes: Any) -> RSUniVLMTextConfig:
     """Give the model a changed language-model configuration; the old one is left as it was."""
     old = model.config.text_config
     new: RSUniVLMTextConfig = old.dense()
@@ -194,6 +226,6 @@ def _reconfigure(model: RSUniVLMForConditionalGeneration, **changes: Any) -> RSU
     return new
 
 
-def _like(weight: torch.Tensor, module: Any) -> Any:
+def like(weight: torch.Tensor, module: Any) -> Any:
     """The module on the device and with the type of a weight."""
     return module.to(device=weight.device, dtype=weight.dtype)
