@@ -24,11 +24,12 @@ ALLOWED = {
     "rsunivlm.inference": BASE | {"rsunivlm.models", "rsunivlm.data"},
     "rsunivlm.geo": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
     "rsunivlm.serving": BASE | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference"},
+    "rsunivlm.trimming": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.demo": BASE | {"rsunivlm.inference", "rsunivlm.geo"},
     "rsunivlm.card": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.cli": BASE
     | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference", "rsunivlm.training"}
-    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo", "rsunivlm.card"},
+    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo", "rsunivlm.card", "rsunivlm.trimming"},
     "data_tools": BASE | {"rsunivlm.data"},
     "eval": BASE | {"rsunivlm.data", "rsunivlm.inference", "data_tools"},
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},
