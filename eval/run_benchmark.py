@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of --limit, intervals and pictures (default: 0)")
     add("--device", help="torch device, e.g. cuda:0 (default: a GPU where there is one)")
     add("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 on the CPU")
+    add("--int8", action="store_true", help="make the weights int8, for answering on a CPU")
     add("--cache", type=Path, help="folder for crops of large rasters (default: crops, below --out)")
     add("--constrained", action="store_true", help="hold boxes, masks and scene classes to their grammar")
     masks = parser.add_argument_group("how masks are asked for")
@@ -111,6 +112,8 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
     dialect = Dialect.given(args.model, tasks, args.coordinates, args.prompt_style)
     if args.constrained and dialect is not None:
         raise ValueError(f"--constrained is for checkpoints of this project, not for --model {FOREIGN}...")
+    if args.int8 and dialect is not None:
+        raise ValueError(f"--int8 is for checkpoints of this project, not for --model {FOREIGN}...")
     for task in tasks:
         _, module = task_module(task)
         mine = given if args.task != ALL else _applicable(module, given)
@@ -121,7 +124,7 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
     out = args.out or Path("results") / f"{args.task}_{jobs[0][1].benchmark}"
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; name a folder")
-    answerer = load_answerer(args.model, args.device, args.dtype, dialect, args.constrained)
+    answerer = load_answerer(args.model, args.device, args.dtype, dialect, args.constrained, args.int8)
     single = len(jobs) == 1
     done = [
         _run_task(

@@ -43,6 +43,13 @@ def test_ask_prints_json_and_draws(picture: Path, tiny_checkpoint: Path, tmp_pat
     assert Image.open(out).width == 640  # 48 x 64 enlarged to 480 x 640
 
 
+@pytest.mark.usefixtures("int8_processor")
+def test_ask_with_int8_weights(picture: Path, tiny_checkpoint: Path, capsys) -> None:
+    arguments = ["ask", str(picture), "[VG] the ship", "--model", str(tiny_checkpoint), "--json"]
+    assert main([*arguments, "--int8"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == "vg"
+
+
 def test_ask_about_a_pair(picture: Path, tiny_checkpoint: Path, tmp_path: Path, capsys) -> None:
     arguments = [
         "ask",
@@ -71,6 +78,7 @@ def test_ask_about_a_pair(picture: Path, tiny_checkpoint: Path, tmp_path: Path, 
         (["ask", "PICTURE", "[VG] x", "--model", "nowhere"], "no checkpoint folder nowhere"),
         (["ask", "PICTURE", "[VG] x", "--task", "dance"], "unknown task 'dance'"),
         (["ask", "PICTURE", "[CCD] what changed?"], "looks at 2 image(s)"),
+        (["ask", "PICTURE", "[VG] x", "--int8", "--device", "meta"], "int8 weights are for the CPU"),
         (["ask", "PICTURE", "x", "--out", "no/folder/a.png"], "folder of --out does not exist"),
         (["info", "nowhere"], "no preset, checkpoint folder or hub id"),
         (["info", "--adaptation", "loro"], "unknown adaptation 'loro'"),

@@ -63,6 +63,7 @@ def load_answerer(
     dtype: str | None,
     dialect: Dialect | None = None,
     constrained: bool = False,
+    int8: bool = False,
 ) -> Answerer:
     """The named model, or the bundled checkpoint.
 
@@ -72,6 +73,7 @@ def load_answerer(
         dtype: name of a torch number type; by default bfloat16 on a GPU, else float32.
         dialect: of a model that is not ours.
         constrained: hold the answers of a checkpoint of this project to their grammar.
+        int8: make the weights of a checkpoint of this project int8.
 
     Raises:
         ValueError: It cannot be loaded, or there is no such device or number type; the message says why.
@@ -89,7 +91,7 @@ def load_answerer(
         return load_foreign(model.removeprefix(FOREIGN), dialect, torch_device, torch_dtype)
     from eval.models.checkpoint import load_checkpoint
 
-    return load_checkpoint(model, torch_device, torch_dtype, constrained)
+    return load_checkpoint(model, torch_device, torch_dtype, constrained, int8)
 
 
 def _device(name: str | None) -> torch.device | None:

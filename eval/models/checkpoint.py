@@ -54,7 +54,11 @@ class CheckpointAnswerer:
 
 
 def load_checkpoint(
-    model: str | None, device: torch.device | None, dtype: torch.dtype | None, constrained: bool
+    model: str | None,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    constrained: bool,
+    int8: bool,
 ) -> CheckpointAnswerer:
     """A checkpoint folder or hub id, or the bundled checkpoint.
 
@@ -65,5 +69,5 @@ def load_checkpoint(
     from rsunivlm.inference.loading import bundled_checkpoint
 
     checkpoint = model or bundled_checkpoint()
-    predictor = RSUniVLM.from_pretrained(checkpoint, device=device, dtype=dtype)
+    predictor = RSUniVLM.from_pretrained(checkpoint, device=device, dtype=dtype, int8=int8)
     return CheckpointAnswerer(Path(checkpoint).name if model is None else model, predictor, constrained)

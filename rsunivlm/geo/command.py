@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="result: .gpkg, .geojson, .fgb, or .tif for masks")
     parser.add_argument("--model", help="checkpoint folder or hub id (default: the bundled nano checkpoint)")
     parser.add_argument("--device", help="torch device, e.g. cpu or cuda:0")
+    parser.add_argument("--int8", action="store_true", help="make the weights int8: smaller, faster on a CPU")
     cut = parser.add_argument_group("tiles and pixels")
     cut.add_argument("--tile", type=int, default=384, help="side of a tile in pixels (default 384)")
     cut.add_argument(
@@ -85,7 +86,7 @@ def run_command(args: argparse.Namespace) -> int:
     if args.model or not args.dry_run:
         _quiet()
     if args.dry_run:
-        plan = plan_raster(source, **asked, model=args.model, device=args.device)
+        plan = plan_raster(source, **asked, model=args.model, device=args.device, int8=args.int8)
         _print_plan(plan, as_json=args.json)
         return 0
     try:
@@ -95,6 +96,7 @@ def run_command(args: argparse.Namespace) -> int:
             **asked,
             model=args.model,
             device=args.device,
+            int8=args.int8,
             restart=args.restart,
             overwrite=args.overwrite,
             progress=not args.json,

@@ -54,6 +54,7 @@ def plan_raster(
     model: str | Path | RSUniVLM | Predictor | None = None,
     model_id: str | None = None,
     device: str | None = None,
+    int8: bool = False,
     options: Options | None = None,
 ) -> Plan:
     """Count tiles and questions, and with a model measure one tile; arguments as `process_raster`.
@@ -66,7 +67,8 @@ def plan_raster(
     with open_job(source, task, classes, prompt, options) as job:
         seconds = None
         if model is not None:
-            seconds = _seconds_per_tile(job, load_predictor(model, model_id, device)[0], options) * job.tiles
+            predictor, _ = load_predictor(model, model_id, device, int8)
+            seconds = _seconds_per_tile(job, predictor, options) * job.tiles
         plan = Plan(
             size=job.grid.size,
             pixel_metres=job.grid.pixel_metres(),

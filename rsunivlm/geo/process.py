@@ -48,6 +48,7 @@ def process_raster(
     model: str | Path | RSUniVLM | Predictor | None = None,
     model_id: str | None = None,
     device: str | None = None,
+    int8: bool = False,
     options: Options | None = None,
     restart: bool = False,
     overwrite: bool = False,
@@ -67,6 +68,7 @@ def process_raster(
         model: a checkpoint folder or hub id, or a predictor; by default the bundled checkpoint.
         model_id: name of a predictor that is no `RSUniVLM`, by which a resumed run knows it again.
         device: where a checkpoint is loaded to; by default a GPU where there is one.
+        int8: make the weights of a checkpoint int8.
         options: tiles, bands and the like.
         restart: throw away the answers of an interrupted run.
         overwrite: replace a result that is there.
@@ -86,7 +88,7 @@ def process_raster(
     if files.out.exists() and not overwrite and not files.journal.exists():
         raise ValueError(f"{files.out} is there already; --overwrite replaces it")
     with open_job(source, task, classes, prompt, options) as job:
-        predictor, name = load_predictor(model, model_id, device)
+        predictor, name = load_predictor(model, model_id, device, int8)
         fingerprint = job.identity | {"model": name}
         questions = len(job.questions)
         try:
@@ -118,7 +120,7 @@ def process_raster(
 
 
 def load_predictor(
-    model: str | Path | RSUniVLM | Predictor | None, model_id: str | None, device: str | None
+    model: str | Path | RSUniVLM | Predictor | None, model_id: str | None, device: str | None, int8: bool
 ) -> tuple[Predictor, str]:
     """The predictor, and what identifies it: the checksum of its weights and its codecs, or its given name.
 
@@ -131,7 +133,7 @@ def load_predictor(
     from rsunivlm.inference.predictor import RSUniVLM
 
     if model is None or isinstance(model, str | Path):
-        model = RSUniVLM.from_pretrained(model or bundled_checkpoint(), device=device)
+        model = RSUniVLM.from_pretrained(model or bundled_checkpoint(), device=device, int8=int8)
     if not isinstance(model, RSUniVLM):
         raise ValueError("a predictor that is no RSUniVLM needs a name: model_id")
     # The codecs' settings say how a text becomes a mask or boxes; they are no part of the weights.

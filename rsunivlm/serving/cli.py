@@ -23,6 +23,7 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     serve.add_argument("--port", type=int, default=8000, help="0 takes any free one (default 8000)")
     serve.add_argument("--name", help="model name that clients ask for (default: the folder's name)")
     serve.add_argument("--device", help="torch device, e.g. cpu or cuda:0")
+    serve.add_argument("--int8", action="store_true", help="make the weights int8: smaller, faster on a CPU")
     serve.add_argument(
         "--api-key-file", type=Path, help="file with a key (default: variable RSUNIVLM_API_KEY)"
     )
@@ -80,7 +81,7 @@ def _serve(args: argparse.Namespace) -> int:
     if settings.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         print("warning: reachable from other machines without a key; see --api-key-file", file=sys.stderr)
     quiet_libraries()
-    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device)
+    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device, int8=args.int8)
     engine = Engine(predictor, slots=settings.slots)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
