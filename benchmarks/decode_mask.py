@@ -225,8 +225,8 @@ def compare_texts(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"masks": len(requests), "ways": rows}
 
 
-def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """The bundled checkpoint, or the published size with random weights."""
+def load(arguments: argparse.Namespace, experts: int = 3) -> tuple[Any, Any]:
+    """The bundled checkpoint, or the published size with random weights and so many experts."""
     nano = bundled_checkpoint()
     device = torch.device(arguments.device)
     small_on_cpu = arguments.size == "nano" and device.type == "cpu"
@@ -249,7 +249,8 @@ def load(arguments: argparse.Namespace) -> tuple[Any, Any]:
     torch.set_default_dtype(dtype)
     model = RSUniVLMForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
-    upcycle(model, 3)
+    if experts > 1:
+        upcycle(model, experts)
     images = RSUniVLMImageProcessor(image_size=config.vision_config.image_size)
     processor = RSUniVLMProcessor(images, tokenizer, num_image_tokens=config.num_image_tokens)
     return model.to(device, dtype).eval(), processor
