@@ -53,7 +53,7 @@ def factor_experts(model: RSUniVLMForConditionalGeneration, rank: int) -> RSUniV
         rank: Of the changes; at the full rank, that of the smaller side of a matrix, nothing is lost.
 
     Returns:
-        The same model object, which can be trained on like any with low-rank experts.
+        The same model object.
 
     Raises:
         ValueError: The model is dense, token-routed or int8, or there is no such rank.
