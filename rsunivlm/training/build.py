@@ -31,7 +31,6 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import (
     RSUniVLMTextConfig,
     RSUniVLMVisionConfig,
 )
-from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
 from rsunivlm.models.rsunivlm.int8 import require_float_weights
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
@@ -59,21 +58,7 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
     tokenizer = _tokenizer(recipe.model)
     config = _config(recipe.model, tokenizer)
     _check_context(recipe, config)
-    vision: Any = config.vision_config
-    image_processor = RSUniVLMImageProcessor(
-        image_size=vision.image_size,
-        image_mean=vision.image_mean,
-        image_std=vision.image_std,
-        resize_mode=vision.resize_mode,
-    )
-    return RSUniVLMProcessor(
-        image_processor,
-        tokenizer,
-        num_image_tokens=config.num_image_tokens,
-        image_separator=config.image_separator,
-        task_granularity=config.task_granularity,
-        random_experts_seed=config.random_experts_seed,
-    )
+    return RSUniVLMProcessor.for_config(config, tokenizer)
 
 
 def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForConditionalGeneration:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -21,6 +21,7 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import MultiModalData
 
 from rsunivlm.models.chat_template import chat_template as default_chat_template
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
 from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Task, route, with_images, with_token
 
@@ -73,6 +74,25 @@ class RSUniVLMProcessor(ProcessorMixin):
         tokenizer.padding_side = "left"  # the pipelines of transformers batch by this
         template = chat_template or default_chat_template(image_separator)
         super().__init__(image_processor, tokenizer, chat_template=template)
+
+    @classmethod
+    def for_config(cls, config: RSUniVLMConfig, tokenizer: PreTrainedTokenizerBase) -> Self:
+        """The processor of a model with this configuration."""
+        vision: Any = config.vision_config
+        image_processor = RSUniVLMImageProcessor(
+            image_size=vision.image_size,
+            image_mean=vision.image_mean,
+            image_std=vision.image_std,
+            resize_mode=vision.resize_mode,
+        )
+        return cls(
+            image_processor,
+            tokenizer,
+            num_image_tokens=config.num_image_tokens,
+            image_separator=config.image_separator,
+            task_granularity=config.task_granularity,
+            random_experts_seed=config.random_experts_seed,
+        )
 
     def expert_of(self, task: Task, name: str) -> int:
         """The expert that a sample runs through in this checkpoint.
