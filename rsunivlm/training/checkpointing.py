@@ -24,6 +24,7 @@ from typing import Any
 
 from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.models.checkpoints.writing import sync_to_disk
 from rsunivlm.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class CheckpointStore:
         """
         entries = {}
         for path in sorted(path for path in written.rglob("*") if path.is_file())[rank::processes]:
-            _sync(path)
+            sync_to_disk(path)
             entries[path.relative_to(written).as_posix()] = _size_and_digest(path)
         return entries
 
@@ -146,13 +147,13 @@ class CheckpointStore:
         files = {name: entry for share in shares for name, entry in share.items()}
         manifest = {"step": step, "identity": self.identity, "files": files}
         (written / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _sync(written / MANIFEST)
+        sync_to_disk(written / MANIFEST)
         for folder in [path for path in written.rglob("*") if path.is_dir()] + [written]:
-            _sync(folder)
+            sync_to_disk(folder)
         final = self.folder / f"step-{step:08}"
         shutil.rmtree(final, ignore_errors=True)  # damaged, or the run would have resumed from it
         os.replace(written, final)
-        _sync(self.folder)
+        sync_to_disk(self.folder)
         link = self.partial / "latest"
         link.symlink_to(final.name)
         os.replace(link, self.folder / "latest")
@@ -199,12 +200,3 @@ def _damaged(checkpoint: Path, files: Mapping[str, Sequence[Any]]) -> str | None
 def _size_and_digest(path: Path) -> list[Any]:
     with path.open("rb") as file:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
