@@ -3,7 +3,8 @@
 Other code stores the same numbers under other names and in other pieces: Hugging Face keeps query, key and
 value of a vision block apart where timm has one matrix, and one file per expert where we stack them. Each
 foreign tensor is a slice of one of ours, so a layout is a list of `Part`s. Import fills the slices, export
-takes them out; nothing is computed, so a round trip gives back every bit.
+takes them out; nothing is computed, so a round trip gives back every bit. Every slice is one run of elements
+(`element_range`): converting is copying ranges of bytes from file to file.
 
 Here are the tables of the parts that all LLaVA-style checkpoints have in common; a layout's own file puts
 them together with its prefixes.
@@ -13,6 +14,8 @@ Shapes: C vision channels, D hidden, I intermediate, E experts.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
@@ -38,6 +41,27 @@ class Part:
     index: Index
     foreign: str
     optional: bool = False
+
+
+def element_range(shape: Sequence[int], index: Index) -> tuple[int, tuple[int, ...]]:
+    """Where a slice lies in the flattened tensor.
+
+    Args:
+        shape: Of the whole tensor.
+        index: Numbers, then at most one slice.
+
+    Returns:
+        Place of the slice's first element, and the slice's shape; its elements follow one another.
+    """
+    first, rest = 0, tuple(shape)
+    for place in index:
+        length, rest = rest[0], rest[1:]
+        row = math.prod(rest)
+        if isinstance(place, slice):
+            begin, end, _ = place.indices(length)
+            return first + begin * row, (end - begin, *rest)
+        first += place * row
+    return first, rest
 
 
 def siglip_parts(prefix: str, config: RSUniVLMConfig, *, post_layernorm: bool = True) -> list[Part]:
@@ -68,6 +92,19 @@ def siglip_parts(prefix: str, config: RSUniVLMConfig, *, post_layernorm: bool = 
             parts += _both(f"{ours}.{our_name}", f"{foreign}.{name}")
     if post_layernorm:
         parts += _both(f"{VISION}.norm", f"{prefix}post_layernorm", optional=True)
+    return parts
+
+
+def timm_parts(prefix: str, config: RSUniVLMConfig) -> list[Part]:
+    """A SigLIP tower under timm's own names; arguments as of `siglip_parts`. The final norm is optional."""
+    parts = [
+        Part(f"{VISION}.pos_embed", (), f"{prefix}pos_embed"),
+        *_both(f"{VISION}.patch_embed.proj", f"{prefix}patch_embed.proj"),
+        *_both(f"{VISION}.norm", f"{prefix}norm", optional=True),
+    ]
+    for block in range(config.vision_config.feature_index + 1):
+        for name in ("attn.qkv", "attn.proj", "norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+            parts += _both(f"{VISION}.blocks.{block}.{name}", f"{prefix}blocks.{block}.{name}")
     return parts
 
 
