@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "checkpoints"))  # for `foreign_checkpoints`
+
+from foreign_checkpoints import siglip_to_timm
+
 from rsunivlm.models.connector import sine_positions_2d
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMVisionConfig
 from rsunivlm.models.vision import TimmVisionTower
-
-
-def siglip_to_timm(state: dict[str, torch.Tensor], depth: int) -> dict[str, torch.Tensor]:
-    """SigLIP weights of transformers under timm's names, `depth` blocks of them."""
-    plain = {key.removeprefix("vision_model."): value for key, value in state.items()}
-    out = {
-        "patch_embed.proj.weight": plain["embeddings.patch_embedding.weight"],
-        "patch_embed.proj.bias": plain["embeddings.patch_embedding.bias"],
-        "pos_embed": plain["embeddings.position_embedding.weight"][None],
-        "norm.weight": plain["post_layernorm.weight"],
-        "norm.bias": plain["post_layernorm.bias"],
-    }
-    for index in range(depth):
-        source, target = f"encoder.layers.{index}.", f"blocks.{index}."
-        for kind in ("weight", "bias"):
-            qkv = [plain[f"{source}self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            out[f"{target}attn.qkv.{kind}"] = torch.cat(qkv)
-            out[f"{target}attn.proj.{kind}"] = plain[f"{source}self_attn.out_proj.{kind}"]
-            for ours, theirs in (
-                ("norm1", "layer_norm1"),
-                ("norm2", "layer_norm2"),
-                ("mlp.fc1", "mlp.fc1"),
-                ("mlp.fc2", "mlp.fc2"),
-            ):
-                out[f"{target}{ours}.{kind}"] = plain[f"{source}{theirs}.{kind}"]
-    return out
 
 
 def test_features_equal_stock_siglip_hidden_states() -> None:
