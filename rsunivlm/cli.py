@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from rsunivlm import __version__
 from rsunivlm.card.command import add_arguments as add_card_arguments
+from rsunivlm.convert_command import add_convert
 from rsunivlm.demo.command import add_arguments as add_demo_arguments
 from rsunivlm.geo.command import add_arguments as add_raster_arguments
 from rsunivlm.serving.cli import add_serve
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(run=_plan)
 
     add_serve(commands)
+    add_convert(commands)
     add_trim(commands)
 
     card = commands.add_parser("card", help="write the model card of a checkpoint folder from its files")

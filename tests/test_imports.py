@@ -27,9 +27,11 @@ ALLOWED = {
     "rsunivlm.trimming": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.demo": BASE | {"rsunivlm.inference", "rsunivlm.geo"},
     "rsunivlm.card": BASE | {"rsunivlm.models", "rsunivlm.inference"},
+    "rsunivlm.convert_command": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.cli": BASE
     | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference", "rsunivlm.training"}
-    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo", "rsunivlm.card", "rsunivlm.trimming"},
+    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo"}
+    | {"rsunivlm.card", "rsunivlm.trimming", "rsunivlm.convert_command"},
     "data_tools": BASE | {"rsunivlm.data"},
     "eval": BASE | {"rsunivlm.data", "rsunivlm.inference", "data_tools"},
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},
