@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from rsunivlm.codecs.boxes import BoxCodec
+from rsunivlm.codecs.masks import MaskCodec
 from rsunivlm.models.checkpoints.files import StoredTensor
 from rsunivlm.models.checkpoints.fresh import fresh_values
 from rsunivlm.models.checkpoints.layouts import Plan, Source, Wishes, detect
@@ -104,6 +106,9 @@ def convert(
     unused = left_out(plan, source)
     with torch.device("meta"):
         model = RSUniVLMForConditionalGeneration(plan.config)
+    # The released model's language, spelled out: the code's defaults may change, a checkpoint does not.
+    plan.config.box_codec = plan.config.box_codec or BoxCodec().to_dict()
+    plan.config.mask_codec = plan.config.mask_codec or MaskCodec().to_dict()
     wanted, fresh = match_shapes(plan, source, model, vocabulary.rows)
     dtype = DTYPES[options.dtype] if options.dtype else None
     tensors = choose_types(plan.parts, source.tensors, wanted, dtype)

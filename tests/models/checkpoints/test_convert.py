@@ -175,6 +175,9 @@ def test_the_converted_checkpoint_answers(imported: Callable[..., Imported], tmp
         answer = model.ask(Image.new("RGB", (40, 30)), f"{task} the ship", max_new_tokens=8)
         assert answer.route.granularity.name == granularity
     assert model.processor.num_image_tokens == 5
+    config = model.model.config
+    assert (config.box_codec["range"], config.mask_codec["grid"]) == (100, 24)
+    assert config.task_granularity["[SEG]"] == 2
     assert json.loads((result.folder / "conversion.json").read_text()) == json.loads(
         json.dumps(result.report.to_json())
     )
