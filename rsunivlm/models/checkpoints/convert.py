@@ -26,7 +26,7 @@ from rsunivlm.codecs.boxes import BoxCodec
 from rsunivlm.codecs.masks import MaskCodec
 from rsunivlm.models.checkpoints.files import StoredTensor
 from rsunivlm.models.checkpoints.fresh import fresh_values
-from rsunivlm.models.checkpoints.layouts import Plan, Source, Wishes, detect
+from rsunivlm.models.checkpoints.layouts import detect
 from rsunivlm.models.checkpoints.matching import (
     EMBEDDING,
     choose_types,
@@ -36,7 +36,9 @@ from rsunivlm.models.checkpoints.matching import (
     tie_head,
 )
 from rsunivlm.models.checkpoints.parts import Part, element_range
+from rsunivlm.models.checkpoints.plan import Plan, Wishes
 from rsunivlm.models.checkpoints.report import Report
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.checkpoints.vocabulary import fit_vocabulary, load_tokenizer
 from rsunivlm.models.checkpoints.writing import ShardWriter, sync_to_disk
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration

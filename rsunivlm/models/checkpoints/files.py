@@ -130,8 +130,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is larger than {JSON_LIMIT >> 20} MiB; this is no file of a checkpoint")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); copy it again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read as JSON ({error}); copy it again") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}")
     return content

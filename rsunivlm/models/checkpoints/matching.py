@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from rsunivlm.models.checkpoints.files import StoredTensor
-from rsunivlm.models.checkpoints.layouts import Plan, Source
 from rsunivlm.models.checkpoints.parts import TEXT, VISION, Part, element_range
+from rsunivlm.models.checkpoints.plan import Plan
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.tasks import Granularity
 

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rsunivlm.models.checkpoints.layouts import Layout, Plan, Source, Wishes
 from rsunivlm.models.checkpoints.parts import newline_part, projector_parts, qwen2_parts, siglip_parts
+from rsunivlm.models.checkpoints.plan import Layout, Plan, Wishes
 from rsunivlm.models.checkpoints.qwen2 import qwen2_config
 from rsunivlm.models.checkpoints.siglip import SO400M_BLOCKS, huggingface_tower
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.checkpoints.unused import COMMON, vision_unused, with_newline
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.tasks import Granularity

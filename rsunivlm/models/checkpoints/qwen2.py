@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import Qwen2Config
 
-from rsunivlm.models.checkpoints.layouts import Source
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 
 # What no shape tells; absent fields mean transformers' defaults, as in any configuration it writes.

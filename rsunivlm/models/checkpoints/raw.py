@@ -6,10 +6,11 @@ connector (and the newline, where it is asked for) begins as in a new model, by 
 
 from __future__ import annotations
 
-from rsunivlm.models.checkpoints.layouts import Layout, Plan, Source, Wishes
 from rsunivlm.models.checkpoints.parts import projector_parts, qwen2_parts, siglip_parts, timm_parts
+from rsunivlm.models.checkpoints.plan import Layout, Plan, Wishes
 from rsunivlm.models.checkpoints.qwen2 import qwen2_config
 from rsunivlm.models.checkpoints.siglip import huggingface_tower, timm_tower
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.checkpoints.unused import COMMON, vision_unused, with_newline
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rsunivlm.models.checkpoints.layouts import Source
+from rsunivlm.models.checkpoints.source import Source
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMVisionConfig
 
 TIMM_MODEL = "vit_so400m_patch14_siglip_384"

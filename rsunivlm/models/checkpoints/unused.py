@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rsunivlm.models.checkpoints.layouts import Wishes
+from rsunivlm.models.checkpoints.plan import Wishes
 
 NEWLINE = "model.image_newline"  # our name
 
