@@ -71,7 +71,7 @@ def _blocks(path: Path, config: dict[str, Any], depth: int) -> int:
             "SigLIP is a part of the image; only 'full' is supported"
         )
     # Of `hidden_states`, whose first entry is the embedding: -1 is behind the last block, 1 behind the first.
-    if not isinstance(layer, int) or not 1 <= (blocks := layer if layer > 0 else depth + 1 + layer) <= depth:
+    if type(layer) is not int or not 1 <= (blocks := layer if layer > 0 else depth + 1 + layer) <= depth:
         raise ValueError(f"{path}: vision_feature_layer {layer!r} is no block of a tower with {depth}")
     return blocks
 

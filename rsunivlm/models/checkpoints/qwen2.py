@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,13 @@ from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMTextConfig
 # What no shape tells; absent fields mean transformers' defaults, as in any configuration it writes.
 _FIELDS = (
     "attention_dropout",
-    "hidden_act",
     "initializer_range",
     "max_position_embeddings",
     "rms_norm_eps",
     "rope_parameters",
     "rope_theta",
 )
-_KEPT = ("attention_dropout", "hidden_act", "initializer_range", "max_position_embeddings", "rms_norm_eps")
+_KEPT = ("attention_dropout", "initializer_range", "max_position_embeddings", "rms_norm_eps")
 
 
 def qwen2_config(
@@ -70,11 +70,14 @@ def qwen2_config(
     rope = stock.rope_parameters
     if not isinstance(rope, dict) or rope.get("rope_type") != "default":
         raise ValueError(f"{path}: only plain rotary positions are supported; remove the scaling")
+    theta = rope.get("rope_theta")
+    if not isinstance(theta, int | float) or not 0 < theta < math.inf:
+        raise ValueError(f"{path}: rope_theta must be a number above 0, got {theta!r}")
     return RSUniVLMTextConfig(
         vocab_size=rows,
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
-        rope_parameters={"rope_type": "default", "rope_theta": float(rope["rope_theta"])},
+        rope_parameters={"rope_type": "default", "rope_theta": float(theta)},
         num_experts=num_experts,
         pad_token_id=None,
         bos_token_id=None,
@@ -106,6 +109,8 @@ def _heads(source: Source, layer: str, path: Path, fields: Mapping[str, Any], hi
 
 
 def _refuse_variants(path: Path, fields: Mapping[str, Any]) -> None:
+    if fields.get("hidden_act", "silu") != "silu":
+        raise ValueError(f"{path}: hidden_act {fields['hidden_act']!r} is not Qwen2's, which is 'silu'")
     if fields.get("use_sliding_window"):
         raise ValueError(f"{path}: sliding windows are not supported; set use_sliding_window to false")
     if fields.get("rope_scaling"):

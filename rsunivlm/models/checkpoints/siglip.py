@@ -157,7 +157,7 @@ def _heads(fields: dict[str, Any], width: int, path: Path) -> int:
 
 def _activation(fields: dict[str, Any], path: Path) -> str:
     activation, eps = fields.get("hidden_act", "gelu_pytorch_tanh"), fields.get("layer_norm_eps", 1e-6)
-    if activation not in _ACTIVATIONS or eps != 1e-6:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS or eps != 1e-6:
         raise ValueError(
             f"{path}: a tower with hidden_act {activation!r} and layer_norm_eps {eps!r} is no SigLIP tower"
         )

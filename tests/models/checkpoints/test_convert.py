@@ -281,6 +281,8 @@ def test_what_does_not_fit_is_refused_by_name(
         ({"num_attention_heads": 2}, "do not fit projections"),
         ({"num_key_value_heads": "2"}, "do not fit projections"),
         ({"rms_norm_eps": "small"}, "rms_norm_eps"),
+        ({"rope_theta": [1]}, "rope_theta must be a number"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' is not Qwen2's"),
         ({"rope_scaling": {"type": "yarn"}}, "rope_scaling is not supported"),
         ({"mm_projector_type": "linear"}, "mm_projector_type 'linear'"),
         ({"vision_config": {}}, "does not tell the attention heads of a tower of width 48"),
@@ -294,6 +296,37 @@ def test_a_configuration_that_contradicts_is_refused(
     source = write(tmp_path / "src", foreign.official(random_parts(ROWS)), OFFICIAL | fields)
     with pytest.raises(ValueError, match=message):
         imported(source)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_type": "llava_next"}, "model_type 'llava_next' is not supported"),
+        ({"model_type": "llava"}, "vision_feature_layer|drops the first image token"),
+        ({"vision_feature_layer": 4}, "is no block of a tower with 3"),
+        ({"vision_feature_layer": [-2, -1]}, "is no block of a tower with 3"),
+        ({"projector_hidden_act": "relu"}, "projector_hidden_act 'relu'"),
+        ({"text_config": None}, "must hold text_config"),
+        ({"vision_config": VISION | {"hidden_size": 64}}, "says hidden_size 64 of the tower"),
+        ({"vision_config": VISION | {"hidden_act": "quick_gelu"}}, "is no SigLIP tower"),
+    ],
+)
+def test_a_huggingface_configuration_that_does_not_fit_is_refused(
+    fields: dict, message: str, imported: Callable[..., Imported], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "src", foreign.onevision(random_parts(ROWS)), ONEVISION | fields)
+    with pytest.raises(ValueError, match=message):
+        imported(source)
+
+
+def test_the_features_are_those_of_the_layer_that_is_named(
+    imported: Callable[..., Imported], tmp_path: Path
+) -> None:
+    parts = random_parts(ROWS)
+    source = write(tmp_path / "src", foreign.onevision(parts), ONEVISION | {"vision_feature_layer": -2})
+    result = imported(source)
+    assert set(result.report.unused.values()) == {"block of the tower behind the one that is read"}
+    assert logits_differ(result.model(), parts, newline=True, blocks=BLOCKS - 1) < 1e-4
 
 
 def test_a_dry_run_and_a_full_target_write_nothing(tmp_path: Path, tiny_tokenizer_dir: Path) -> None:
