@@ -1,9 +1,9 @@
-"""Any timm backbone as a vision tower: pixels in, a square grid of feature tokens out.
+"""Any timm backbone as a vision tower: pixels in; feature tokens out, a square grid of them.
 
 For SigLIP the tower equals what LLaVA-style models use: the output of block 26 of 27, before the final norm.
 The norm stays in the module because released checkpoints carry it, but it takes no part and is never trained.
 
-Shapes: N images, H = W = image_size, S = tokens_per_side ** 2, C = hidden_size.
+Shapes: N images, H = W = image_size, S = prefix_tokens + tokens_per_side ** 2, C = hidden_size.
 """
 
 from __future__ import annotations
@@ -76,25 +76,38 @@ class TimmVisionTower(PreTrainedModel):
             pixel_values: Normalised images [N, 3, H, W].
 
         Returns:
-            Features [N, S, C], row by row from the upper left.
+            Features [N, S, C]: class tokens where the configuration wants them, then the grid, row by row
+            from the upper left.
 
         Raises:
             ValueError: The features have another shape than the configuration says.
         """
         # Channels-last halves the time of convolutional towers on CPUs and costs the others one copy.
         pixels_NCHW = pixel_values.to(dtype=self.dtype, memory_format=torch.channels_last)
-        (features_NChw,) = self.backbone.forward_intermediates(
+        wanted = self.config.prefix_tokens
+        (features,) = self.backbone.forward_intermediates(
             pixels_NCHW,
             indices=[self.config.feature_index],
             norm=False,
             stop_early=True,
             output_fmt="NCHW",
             intermediates_only=True,
+            # CNNs do not know the option.
+            **({"return_prefix_tokens": True} if wanted else {}),
         )
+        features_NChw, prefix_NPC = features if wanted else (features, None)
         side = self.config.tokens_per_side
         if features_NChw.shape[1:] != (self.config.hidden_size, side, side):
             raise ValueError(
                 f"{self.config.timm_model} gives features of shape {tuple(features_NChw.shape[1:])}, the "
                 f"configuration says hidden_size {self.config.hidden_size}, tokens_per_side {side}"
             )
-        return features_NChw.flatten(2).transpose(1, 2)
+        grid_NSC = features_NChw.flatten(2).transpose(1, 2)
+        if prefix_NPC is None:
+            return grid_NSC
+        if prefix_NPC.shape[1] != wanted:
+            raise ValueError(
+                f"{self.config.timm_model} has {prefix_NPC.shape[1]} prefix tokens, the configuration says "
+                f"prefix_tokens {wanted}"
+            )
+        return torch.cat([prefix_NPC, grid_NSC], dim=1)

@@ -112,6 +112,31 @@ def test_features_come_row_by_row() -> None:
     assert column >= 4
 
 
+def test_class_token_stands_before_the_grid() -> None:
+    torch.manual_seed(0)
+    config = RSUniVLMVisionConfig(
+        timm_model="eva02_tiny_patch14_224",
+        timm_args={"img_size": 28, "embed_dim": 32, "depth": 3, "num_heads": 2},
+        feature_index=1,
+        image_size=28,
+        hidden_size=32,
+        tokens_per_side=2,
+        prefix_tokens=1,
+    )
+    tower = TimmVisionTower(config).eval()
+    pixels = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        features = tower(pixels)
+        backbone = tower.backbone
+        x, rope = backbone._pos_embed(backbone.patch_embed(pixels))
+        for block in backbone.blocks[:2]:
+            x = block(x, rope=rope)
+    torch.testing.assert_close(features, x)
+    config.prefix_tokens = 2
+    with pytest.raises(ValueError, match="has 1 prefix tokens, the configuration says prefix_tokens 2"):
+        tower(pixels)
+
+
 def test_wrong_sizes_and_names_are_refused() -> None:
     with pytest.raises(ValueError, match="no model named 'vit_of_dreams'"):
         TimmVisionTower(RSUniVLMVisionConfig(timm_model="vit_of_dreams"))

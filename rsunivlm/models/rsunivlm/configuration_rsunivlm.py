@@ -26,7 +26,9 @@ class RSUniVLMVisionConfig(PreTrainedConfig):
             `forward_intermediates` counts; later blocks are dropped. SigLIP so400m: 25, i.e. block 26 of 27.
         image_size: Side of the square input in pixels.
         hidden_size: Channels of the features.
-        tokens_per_side: Features per side; the tower gives `tokens_per_side ** 2` tokens.
+        tokens_per_side: Features per side; the tower gives `tokens_per_side ** 2` of them, row by row.
+        prefix_tokens: Class (and register) tokens of the backbone that stand in front of these; 0 leaves them
+            out, as LLaVA-style models do.
         image_mean: Per-channel mean subtracted from values in [0, 1].
         image_std: Per-channel standard deviation.
         resize_mode: `squash` resizes straight to the square; `pad` first pads to a square with grey (127).
@@ -41,6 +43,7 @@ class RSUniVLMVisionConfig(PreTrainedConfig):
     image_size: int = 384
     hidden_size: int = 1152
     tokens_per_side: int = 27
+    prefix_tokens: int = 0
     image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     resize_mode: Literal["squash", "pad"] = "squash"
