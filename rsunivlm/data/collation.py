@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from rsunivlm.data.loading import BadImage, Sample
-from rsunivlm.models.rsunivlm.processing_rsunivlm import IGNORED
+from rsunivlm.models.chat import IGNORED
 
 LENGTH_STEP = 32
 

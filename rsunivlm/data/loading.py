@@ -20,7 +20,8 @@ from rsunivlm.data.measures import Measures, RecordMeasures
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.records import resolve_image
 from rsunivlm.images import open_image
-from rsunivlm.models.rsunivlm.processing_rsunivlm import IGNORED, RSUniVLMProcessor
+from rsunivlm.models.chat import IGNORED
+from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from rsunivlm.models.rsunivlm.losses import CHUNK
+from rsunivlm.models.losses import CHUNK
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.training.lora import lora_config
 

@@ -28,8 +28,8 @@ from transformers.integrations import TensorBoardCallback, TrackioCallback, Wand
 from rsunivlm.data.collation import Collator, PackCollator
 from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.models.losses import liger_cross_entropy
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
-from rsunivlm.models.rsunivlm.losses import liger_cross_entropy
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.adaptations import adaptation_of

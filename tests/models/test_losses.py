@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from rsunivlm.models.rsunivlm.losses import liger_cross_entropy, supervised_cross_entropy
+from rsunivlm.models.losses import liger_cross_entropy, supervised_cross_entropy
 
 
 def results(loss_function, device: str, num_items: int | None) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2
 from rsunivlm.models.checkpoints.files import read_json
 from rsunivlm.models.checkpoints.reading import first_line
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
-from rsunivlm.models.rsunivlm.processing_rsunivlm import END
+from rsunivlm.models.chat import END
 from rsunivlm.tasks import IMAGE_MARK
 
 START = "<|im_start|>"

@@ -21,11 +21,12 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
 
 from rsunivlm.models.connector import Connector
+from rsunivlm.models.losses import SupervisedLoss, supervised_cross_entropy
+from rsunivlm.models.placeholders import place_images
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.feed_forward import Kept, plan_dispatch, plan_kept
 from rsunivlm.models.rsunivlm.int8 import TIED_SCALES, make_int8
 from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
-from rsunivlm.models.rsunivlm.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
 from rsunivlm.models.vision import TimmVisionTower
@@ -184,7 +185,8 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         if image_NSD is not None:
             if input_ids is None:
                 raise ValueError("images go into the places of placeholder ids: give input_ids with them")
-            inputs_embeds = _place_images(input_ids, inputs_embeds, image_NSD, self.config.image_token_id)
+            tokens_TD = image_NSD.flatten(0, 1)
+            inputs_embeds = place_images(input_ids, inputs_embeds, tokens_TD, self.config.image_token_id)
         if segment_lengths is not None:
             if self.config.text_config._attn_implementation != SEGMENTS:
                 raise ValueError(f"a packed row needs the attention implementation {SEGMENTS!r}")
@@ -368,15 +370,3 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             inputs.pop("pixel_values", None)
             inputs.pop("mm_encoder_outputs", None)
         return inputs
-
-
-def _place_images(ids_BL: Tensor, embeds_BLD: Tensor, image_NSD: Tensor, image_token_id: int) -> Tensor:
-    """Put image tokens, in order, into the placeholder positions."""
-    mask_BL = ids_BL == image_token_id
-    places, tokens = mask_BL.sum(), image_NSD.shape[0] * image_NSD.shape[1]
-    if not torch.compiler.is_compiling() and places != tokens:
-        raise ValueError(
-            f"the text has {int(places)} image placeholders, the images give {tokens} tokens "
-            f"({image_NSD.shape[0]} images of {image_NSD.shape[1]}): one <image> mark per image is needed"
-        )
-    return embeds_BLD.masked_scatter(mask_BL.unsqueeze(-1), image_NSD.to(embeds_BLD.dtype))

@@ -1,42 +1,25 @@
-"""Prompts and pictures to model inputs: the one place that knows the chat format.
+"""Prompts and pictures to RSUniVLM's inputs: the chat format, and the expert that each prompt goes to.
 
-Training and generation share it. A conversation is tokenised in pieces cut where an answer begins, so that
-the model is trained on exactly the tokens it will see before it generates.
-
-Chat format (Qwen 1.5): a system block once, then user and assistant blocks; image marks come first in the
-first user block. Shapes: B rows, L positions, N images of all rows in order.
+Shapes: B rows, L positions, N images of all rows in order.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
-from PIL import Image
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import MultiModalData
 
-from rsunivlm.models.chat_template import chat_template as default_chat_template
+from rsunivlm.models.chat import END, USER, ChatProcessor
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
-from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Task, route, with_images, with_token
-
-SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-USER = "<|im_start|>user\n"
-ASSISTANT = "<|im_end|>\n<|im_start|>assistant\n"
-END = "<|im_end|>"
-IGNORED = -100  # label of positions without loss
-# Rows end where answers begin, and the chat template writes all control tokens itself.
-_TEXT_DEFAULTS = {
-    "return_tensors": "pt", "padding": True, "padding_side": "left", "add_special_tokens": False
-}  # fmt: skip
+from rsunivlm.tasks import IMAGE_MARK, TOKEN_GRANULARITY, Task, route, with_token
 
 
-class RSUniVLMProcessor(ProcessorMixin):
+class RSUniVLMProcessor(ChatProcessor):
     """Image processor and tokenizer with the chat format, the router and the image placeholders.
 
     Args:
@@ -62,18 +45,15 @@ class RSUniVLMProcessor(ProcessorMixin):
         task_granularity: Mapping[str, int] | None = None,
         random_experts_seed: int | None = None,
     ) -> None:
-        self.num_image_tokens = num_image_tokens
-        self.image_separator = image_separator
         self.task_granularity = dict(task_granularity or {k: int(v) for k, v in TOKEN_GRANULARITY.items()})
         self.random_experts_seed = random_experts_seed
-        self.image_token = IMAGE_MARK
-        self.image_token_id = _single_token(tokenizer, IMAGE_MARK)
-        self.end_token_id = _single_token(tokenizer, END)
-        # Words that would change the structure of the chat if they came from a user.
-        self._control = re.compile("|".join(re.escape(token) for token in tokenizer.all_special_tokens))
-        tokenizer.padding_side = "left"  # the pipelines of transformers batch by this
-        template = chat_template or default_chat_template(image_separator)
-        super().__init__(image_processor, tokenizer, chat_template=template)
+        super().__init__(
+            image_processor,
+            tokenizer,
+            chat_template=chat_template,
+            num_image_tokens=num_image_tokens,
+            image_separator=image_separator,
+        )
 
     @classmethod
     def for_config(cls, config: RSUniVLMConfig, tokenizer: PreTrainedTokenizerBase) -> Self:
@@ -110,62 +90,6 @@ class RSUniVLMProcessor(ProcessorMixin):
         drawn = hashlib.sha256(f"{self.random_experts_seed} {name}".encode()).digest()
         return int.from_bytes(drawn[:8]) % (max(self.task_granularity.values()) + 1)
 
-    def preprocess_images(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """Pixel values [N, 3, H, W] in float32 of pictures of any sizes."""
-        pixels: torch.Tensor = self.image_processor(pictures)["pixel_values"]
-        return pixels
-
-    def encode_conversation(
-        self, turns: Sequence[tuple[str, str | None]], num_images: int
-    ) -> tuple[list[int], list[int]]:
-        """Tokenise a conversation about `num_images` images.
-
-        Args:
-            turns: Prompt (without image marks) and answer of each turn. The last answer may be None: the
-                ids then end where generation begins.
-            num_images: Image marks to put into the first turn.
-
-        Returns:
-            Token ids, with each image mark repeated `num_image_tokens` times, and labels: the ids of the
-            answers and of the `<|im_end|>` behind each, -100 elsewhere.
-
-        Raises:
-            ValueError: A prompt or an answer holds image marks or control tokens of the chat format.
-        """
-        input_ids: list[int] = []
-        labels: list[int] = []
-        for index, (prompt, answer) in enumerate(turns):
-            for text in (prompt, answer or ""):
-                if found := self._control.search(text):
-                    raise ValueError(f"the text holds the control token {found.group()!r}: {text[:80]!r}")
-            opening = SYSTEM + USER if index == 0 else "\n" + USER
-            images = num_images if index == 0 else 0
-            context = opening + with_images(prompt, images, self.image_separator) + ASSISTANT
-            context_ids = self._expand_images(self._tokenize(context))
-            input_ids += context_ids
-            labels += [IGNORED] * len(context_ids)
-            if answer is not None:
-                answer_ids = [*self._tokenize(answer), self.end_token_id]
-                input_ids += answer_ids
-                labels += answer_ids
-        return input_ids, labels
-
-    def image_prefix(self, num_images: int) -> int:
-        """Tokens that all conversations about the same images begin with: up to their last placeholder."""
-        ids, _ = self.encode_conversation([("", None)], num_images)
-        return len(ids) - ids[::-1].index(self.image_token_id)
-
-    def pad_left(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
-        """Batch prompts for generation: padding on the left, so that all rows end where answers begin.
-
-        Returns:
-            `input_ids` and `attention_mask`, both [B, L].
-        """
-        length = max(len(row) for row in rows)
-        padded = [[self.tokenizer.pad_token_id] * (length - len(row)) + list(row) for row in rows]
-        mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
-        return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
-
     def __call__(
         self,
         images: ImageInput | None = None,
@@ -198,64 +122,8 @@ class RSUniVLMProcessor(ProcessorMixin):
         batch["expert_ids"] = torch.tensor(experts) if isinstance(ids, torch.Tensor) else experts
         return batch
 
-    def batch_chats(
-        self, images: ImageInput | None, text: str | Sequence[str] | None, **kwargs: Any
-    ) -> tuple[list[str], BatchFeature]:
-        """The chats as a list, and the batch without experts; see `__call__`."""
-        if text is None:
-            raise ValueError("give the text of the prompt")
-        chats = [text] if isinstance(text, str) else list(text)
-        pictures = self.image_processor.fetch_images(_flat(images))
-        marks = sum(chat.count(IMAGE_MARK) for chat in chats)
-        # Where users' words are told apart from marks, transformers counts.
-        if marks != len(pictures) and not kwargs.get("sanitize_control_tokens"):
-            raise ValueError(
-                f"the text has {marks} <image> marks, {len(pictures)} images were given; "
-                "apply_chat_template puts the marks where they belong"
-            )
-        defaults = {key: value for key, value in _TEXT_DEFAULTS.items() if key not in kwargs}
-        kwargs["text_kwargs"] = {**defaults, **kwargs.get("text_kwargs", {})}
-        return chats, super().__call__(images=pictures or None, text=chats, **kwargs)
-
-    def replace_image_token(self, image_inputs: Mapping[str, Any], image_idx: int, **_: Any) -> str:
-        """The text that stands for one image once its placeholders are counted out."""
-        return IMAGE_MARK * self.num_image_tokens
-
-    def _get_num_multimodal_tokens(
-        self, image_sizes: Sequence[Any] | None = None, **_: Any
-    ) -> MultiModalData:
-        """Placeholder counts for serving engines; every image takes the same number."""
-        if image_sizes is None:
-            return MultiModalData()
-        count = len(image_sizes)
-        return MultiModalData(num_image_tokens=[self.num_image_tokens] * count, num_image_patches=[1] * count)
-
     def _expert_of_chat(self, chat: str, num_images: int) -> int:
         """The last user turn decides which expert reads the whole history."""
         last_turn = chat.rpartition(USER)[2].partition(END)[0]
         task = route(last_turn, num_images=num_images).task
         return self.expert_of(task, with_token(last_turn.replace(IMAGE_MARK, "").strip(), task))
-
-    def _tokenize(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
-    def _expand_images(self, ids: list[int]) -> list[int]:
-        expanded: list[int] = []
-        for token in ids:
-            expanded += [token] * (self.num_image_tokens if token == self.image_token_id else 1)
-        return expanded
-
-
-def _single_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    index = tokenizer.convert_tokens_to_ids(token)
-    if index is None or index == tokenizer.unk_token_id:
-        raise ValueError(f"the tokenizer has no token {token!r}; add it to the vocabulary first")
-    return int(index)
-
-
-def _flat(images: Any) -> list[Any]:
-    """Pictures of all rows in order, from one, a list, or a list per row."""
-    if isinstance(images, (list, tuple)):
-        return [picture for item in images for picture in _flat(item)]
-    return [] if images is None else [images]

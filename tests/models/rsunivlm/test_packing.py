@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from rsunivlm.data.collation import Collator, PackCollator
 from rsunivlm.data.loading import Sample
-from rsunivlm.models.rsunivlm import losses
+from rsunivlm.models import losses
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.segment_attention import flash_layout
 
