@@ -305,10 +305,15 @@ def with_images(prompt: str, num_images: int, separator: str = "") -> str:
 
 def with_token(prompt: str, task: Task) -> str:
     """Open a prompt with the token of `task`, in the place of a token or alias that it opens with."""
+    return f"{task.token} {without_token(prompt)}"
+
+
+def without_token(prompt: str) -> str:
+    """The prompt without the task token or alias that it opens with."""
     leading = _BRACKET_TOKEN.match(prompt)
     if leading and (leading.group().upper() in _TOKEN_TASK or leading.group().lower() in _ALIAS_TASK):
-        prompt = prompt[leading.end() :].lstrip()
-    return f"{task.token} {prompt}"
+        return prompt[leading.end() :].lstrip()
+    return prompt
 
 
 def _with_image_count(task: Task, num_images: int, source: RouteSource, confidence: float) -> Route:

@@ -138,3 +138,68 @@ def tiny_checkpoint(make_tiny_model, tiny_processor, tmp_path: Path) -> Path:
     make_tiny_model(num_experts=3).save_pretrained(folder)
     tiny_processor.save_pretrained(folder)
     return folder
+
+
+TINY_VIT = {
+    "timm_model": "vit_tiny_patch16_224",
+    "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2},
+    "feature_index": 1,
+    "image_size": 32,
+    "hidden_size": 32,
+    "tokens_per_side": 2,
+    "prefix_tokens": 1,
+}
+
+
+@pytest.fixture
+def make_tiny_rs_moe(tiny_tokenizer_dir: Path) -> Callable[..., tuple]:
+    """Factory of random RS-MoE models of about 0.4 M parameters and their processors.
+
+    Keywords go to `RSMoEConfig`; by default three experts, whose adapters differ as after training.
+    """
+    import torch
+    from transformers import AutoTokenizer
+
+    from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
+    from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
+    from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer_dir)
+
+    def make(seed: int = 0, **fields):
+        torch.manual_seed(seed)
+        sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = RSMoEConfig(
+            **{
+                "vision_config": TINY_VIT,
+                "qformer_config": sizes
+                | {"vocab_size": len(tokenizer), "max_position_embeddings": 160, "initializer_range": 0.3},
+                "text_config": sizes
+                | {
+                    "model_type": "qwen2",
+                    "vocab_size": len(tokenizer),
+                    "num_key_value_heads": 1,
+                    "initializer_range": 0.2,
+                    "max_position_embeddings": 512,
+                    "tie_word_embeddings": True,
+                    "pad_token_id": tokenizer.pad_token_id,
+                    "bos_token_id": None,
+                    "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
+                },
+                "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
+                "num_query_tokens": 4,
+                "num_soft_tokens": 2,
+                "soft_hidden_size": 16,
+                "adapter_rank": 4,
+                "adapter_alpha": 8.0,
+            }
+            | fields
+        )
+        model = RSMoEForConditionalGeneration(config).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if ".adapter_b_" in name:
+                    parameter.normal_(std=0.3)
+        return model, RSMoEProcessor.for_config(config, tokenizer)
+
+    return make

@@ -20,11 +20,13 @@ class Family(NamedTuple):
         model_type: `model_type` of its configuration, and the name of its folder.
         prefix: What the names of its classes begin with.
         image_processor: Module and class of its image processor.
+        has_base: It has a model without a head.
     """
 
     model_type: str
     prefix: str
     image_processor: str
+    has_base: bool = True
 
     def load(self, file: str, suffix: str) -> Any:
         """A class of the family, e.g. `load("configuration", "Config")`."""
@@ -39,7 +41,10 @@ class Family(NamedTuple):
 
 _SQUARE = "rsunivlm.models.rsunivlm.image_processing_rsunivlm.RSUniVLMImageProcessor"
 
-FAMILIES = (Family("rsunivlm", "RSUniVLM", _SQUARE),)
+FAMILIES = (
+    Family("rsunivlm", "RSUniVLM", _SQUARE),
+    Family("rs_moe", "RSMoE", _SQUARE, has_base=False),
+)
 
 
 def _register_config(auto: Any, family: Family) -> None:
@@ -49,7 +54,8 @@ def _register_config(auto: Any, family: Family) -> None:
 def _register_models(auto: Any, family: Family) -> None:
     config = family.load("configuration", "Config")
     generation = family.load("modeling", "ForConditionalGeneration")
-    auto.AutoModel.register(config, family.load("modeling", "Model"), exist_ok=True)
+    if family.has_base:
+        auto.AutoModel.register(config, family.load("modeling", "Model"), exist_ok=True)
     auto.AutoModelForImageTextToText.register(config, generation, exist_ok=True)
     auto.AutoModelForMultimodalLM.register(config, generation, exist_ok=True)
 

@@ -118,10 +118,8 @@ class ChatProcessor(ProcessorMixin):
         Returns:
             `input_ids` and `attention_mask`, both [B, L].
         """
-        length = max(len(row) for row in rows)
-        padded = [[self.tokenizer.pad_token_id] * (length - len(row)) + list(row) for row in rows]
-        mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
-        return {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
+        padded, mask = pad_rows(rows, self.tokenizer.pad_token_id, left=True)
+        return {"input_ids": padded, "attention_mask": mask}
 
     def batch_chats(
         self, images: ImageInput | None, text: str | Sequence[str] | None, **kwargs: Any
@@ -179,6 +177,20 @@ class ChatProcessor(ProcessorMixin):
         for token in ids:
             expanded += [token] * (self.num_image_tokens if token == self.image_token_id else 1)
         return expanded
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_token_id: int, *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of one length: token ids and mask, both [B, L]."""
+    length = max(map(len, rows))
+    padded, mask = [], []
+    for row in rows:
+        gap, real = [pad_token_id] * (length - len(row)), list(row)
+        padded.append(gap + real if left else real + gap)
+        ones, zeros = [1] * len(real), [0] * len(gap)
+        mask.append(zeros + ones if left else ones + zeros)
+    return torch.tensor(padded), torch.tensor(mask)
 
 
 def _single_token(tokenizer: PreTrainedTokenizerBase, token: str) -> int:

@@ -29,7 +29,7 @@ from rsunivlm.models.rsunivlm.int8 import TIED_SCALES, make_int8
 from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
-from rsunivlm.models.vision import TimmVisionTower
+from rsunivlm.models.vision import TimmVisionTower, checkpoint_towers
 
 
 @dataclass
@@ -96,9 +96,7 @@ class RSUniVLMPreTrainedModel(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(enable, *args, **kwargs)
-        for module in self.modules():
-            if isinstance(module, TimmVisionTower):
-                module.set_gradient_checkpointing(enable)
+        checkpoint_towers(self, enable)
 
 
 class RSUniVLMModel(RSUniVLMPreTrainedModel):
