@@ -18,6 +18,7 @@ _EXPORTS = {
     "BoxCodec": "rsunivlm.codecs.boxes",
     "Granularity": "rsunivlm.tasks",
     "MaskCodec": "rsunivlm.codecs.masks",
+    "RSMoE": "rsunivlm.inference.rs_moe",
     "RSUniVLM": "rsunivlm.inference.predictor",
     "RSUniVLMConfig": "rsunivlm.models.rsunivlm.configuration_rsunivlm",
     "RSUniVLMForConditionalGeneration": "rsunivlm.models.rsunivlm.modeling_rsunivlm",
@@ -25,6 +26,7 @@ _EXPORTS = {
     "Request": "rsunivlm.inference.answer",
     "Route": "rsunivlm.tasks",
     "Task": "rsunivlm.tasks",
+    "load_predictor": "rsunivlm.inference.families",
     "route": "rsunivlm.tasks",
 }
 
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from rsunivlm.codecs.masks import MaskCodec as MaskCodec
     from rsunivlm.inference.answer import Answer as Answer
     from rsunivlm.inference.answer import Request as Request
+    from rsunivlm.inference.families import load_predictor as load_predictor
     from rsunivlm.inference.predictor import RSUniVLM as RSUniVLM
+    from rsunivlm.inference.rs_moe import RSMoE as RSMoE
     from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig as RSUniVLMConfig
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import (
         RSUniVLMForConditionalGeneration as RSUniVLMForConditionalGeneration,

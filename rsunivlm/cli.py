@@ -129,12 +129,12 @@ def _ask(args: argparse.Namespace) -> int:
     from rsunivlm.images import open_image
 
     pictures = [open_image(image) for image in images]  # before the model is loaded: bad input fails at once
+    from rsunivlm.inference.families import load_predictor
     from rsunivlm.inference.loading import bundled_checkpoint, quiet_libraries
-    from rsunivlm.inference.predictor import RSUniVLM
     from rsunivlm.inference.scheduler import Decoding
 
     quiet_libraries()
-    model = RSUniVLM.from_pretrained(args.model or bundled_checkpoint(), device=args.device, int8=args.int8)
+    model = load_predictor(args.model or bundled_checkpoint(), device=args.device, int8=args.int8)
     answer = model.ask(
         pictures,
         prompt,

@@ -11,21 +11,21 @@ from eval.models.identity import config_hash
 if TYPE_CHECKING:  # importing them costs torch
     import torch
 
-    from rsunivlm import RSUniVLM
     from rsunivlm.inference.answer import Answer, Request
+    from rsunivlm.inference.families import Predictor
 
 
 class CheckpointAnswerer:
     """A checkpoint of this project."""
 
-    def __init__(self, model_id: str, predictor: RSUniVLM, constrained: bool) -> None:
+    def __init__(self, model_id: str, predictor: Predictor, constrained: bool) -> None:
         self.box_codec, self.mask_codec = predictor.box_codec, predictor.mask_codec
         self._id, self._predictor, self._constrained = model_id, predictor, constrained
 
     def answer_batch(
         self, requests: Sequence[Request], *, batch_size: int, max_new_tokens: int
     ) -> list[Answer]:
-        """See `rsunivlm.inference.predictor.RSUniVLM.answer_batch`.
+        """See `rsunivlm.inference.families.Predictor.answer_batch`.
 
         An answer depends on its own batch alone, to the last bit: what earlier ones left behind is not used.
         """
@@ -65,9 +65,9 @@ def load_checkpoint(
     Raises:
         ValueError: It cannot be loaded; the message says why.
     """
-    from rsunivlm import RSUniVLM
+    from rsunivlm.inference.families import load_predictor
     from rsunivlm.inference.loading import bundled_checkpoint
 
     checkpoint = model or bundled_checkpoint()
-    predictor = RSUniVLM.from_pretrained(checkpoint, device=device, dtype=dtype, int8=int8)
+    predictor = load_predictor(checkpoint, device=device, dtype=dtype, int8=int8)
     return CheckpointAnswerer(Path(checkpoint).name if model is None else model, predictor, constrained)

@@ -34,12 +34,12 @@ def run_command(args: argparse.Namespace) -> int:
     """
     limits = Limits(**{option: getattr(args, option) for option, _, _ in _LIMITS})
     from rsunivlm.demo.launch import describe, serve, wait_for_signal
+    from rsunivlm.inference.families import load_predictor
     from rsunivlm.inference.loading import bundled_checkpoint, quiet_libraries
-    from rsunivlm.inference.predictor import RSUniVLM
 
     quiet_libraries()
     checkpoint = args.model or bundled_checkpoint()
-    model = RSUniVLM.from_pretrained(checkpoint, device=args.device)
+    model = load_predictor(checkpoint, device=args.device)
     with serve(model, describe(model, checkpoint), limits, port=args.port) as address:
         print(f"demo on {address} (Ctrl+C ends it)", flush=True)
         wait_for_signal()

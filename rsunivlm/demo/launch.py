@@ -18,7 +18,7 @@ from rsunivlm.demo.service import DemoService, Predictor
 from rsunivlm.inference.loading import BUNDLED_CHECKPOINT
 
 if TYPE_CHECKING:
-    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference import families
 
 HOST = "127.0.0.1"
 # Read by Gradio when it is imported and started. Its run history offers to copy runs to a hub.
@@ -78,7 +78,7 @@ def serve(predictor: Predictor, about: str, limits: Limits, *, port: int | None 
             del os.environ["GRADIO_TEMP_DIR"]
 
 
-def describe(model: RSUniVLM, checkpoint: str | os.PathLike[str]) -> str:
+def describe(model: families.Predictor, checkpoint: str | os.PathLike[str]) -> str:
     """One line on a model for the page's head."""
     name = Path(checkpoint).name
     size = sum(parameter.numel() for parameter in model.model.parameters())

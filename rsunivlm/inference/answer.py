@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -78,6 +78,7 @@ class Answer:
         report: What the codec had to repair or drop; None for text answers.
         finished: False when the answer was cut at the token or time limit.
         decoding: What it took to write it.
+        drafts: What each expert of an RS-MoE wrote, by its name, before it was put together; else None.
     """
 
     text: str
@@ -88,6 +89,7 @@ class Answer:
     report: BoxReport | MaskReport | None = None
     finished: bool = True
     decoding: DecodingReport | None = None
+    drafts: Mapping[str, str] | None = None
 
     def mask_shares(self) -> dict[str, float]:
         """Share of the mask's pixels that each label has; empty without a mask."""
@@ -108,6 +110,8 @@ class Answer:
         }
         if self.decoding is not None:
             result["decoding"] = asdict(self.decoding)
+        if self.drafts is not None:
+            result["drafts"] = dict(self.drafts)
         if self.boxes_px is not None:
             result["boxes_px"] = np.round(self.boxes_px, 2).tolist()
         if self.mask is not None:

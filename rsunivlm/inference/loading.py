@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from safetensors import SafetensorError
 
 if TYPE_CHECKING:
+    from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
+    from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
+_ADAPTER = re.compile(r"\.adapter_[ab]_(\w+)$")
 BUNDLED_CHECKPOINT = "playground/checkpoints/nano"
 
 
@@ -53,41 +57,94 @@ def load_checkpoint(
         ValueError: No such folder, no configuration, another architecture, missing or misshapen weights; int8
             weights on anything but a CPU that can add their products exactly, or low-rank or routed experts.
     """
-    from rsunivlm.models.checkpoints.reading import first_line, read_config
+    from rsunivlm.models.checkpoints.reading import read_config
     from rsunivlm.models.rsunivlm.int8 import quantise, require_int8_processor
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
-    name = os.fspath(checkpoint)
-    config = read_config(name)
-    chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if dtype is None:
-        dtype = torch.bfloat16 if chosen_device.type == "cuda" else torch.float32
+    config = read_config(checkpoint)
+    place = choose_device(device)
+    dtype = dtype or usual_dtype(place)
     if int8 or config.int8_weights:
-        require_int8_processor(chosen_device, dtype)
+        require_int8_processor(place, dtype)
     to_quantise = int8 and not config.int8_weights
-    try:
-        model, info = RSUniVLMForConditionalGeneration.from_pretrained(
-            name,
-            config=config,
-            dtype="auto" if to_quantise else dtype,  # from the stored numbers, and without a wider copy
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # so that they are listed; refused just below
-            output_loading_info=True,
-        )
-        processor = RSUniVLMProcessor.from_pretrained(name)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
-    _refuse("lacks weights", name, sorted(info["missing_keys"]))
-    _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
-    _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
+    # Made int8 from the stored numbers, and without a wider copy.
+    read_as = "auto" if to_quantise else dtype
+    classes = RSUniVLMForConditionalGeneration, RSUniVLMProcessor
+    model, processor = _load(os.fspath(checkpoint), config, *classes, place, read_as)
     if to_quantise:
         quantise(model)
         # What a checkpoint stores, as `from_pretrained` would; the frequencies of the positions stay float32.
         for tensor in model.state_dict(keep_vars=True).values():
             if tensor.is_floating_point():
                 tensor.data = tensor.data.to(dtype)
-    return model.to(chosen_device), processor
+    return model, processor
+
+
+def load_rs_moe(
+    checkpoint: str | os.PathLike[str],
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[RSMoEForConditionalGeneration, RSMoEProcessor]:
+    """Load model and processor of a checkpoint of the other family.
+
+    Raises:
+        ValueError: As of `load_checkpoint`; an expert that the configuration names has no adapter.
+    """
+    from rsunivlm.models.checkpoints.reading import read_any_config
+    from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
+    from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
+
+    place = choose_device(device)
+    classes = RSMoEForConditionalGeneration, RSMoEProcessor
+    config = read_any_config(checkpoint)
+    return _load(os.fspath(checkpoint), config, *classes, place, dtype or usual_dtype(place))
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The given device; else a GPU where there is one."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def usual_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU; float32 on the CPU, where batched answers then equal single ones."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def _load(
+    name: str,
+    config: Any,
+    model_class: Any,
+    processor_class: Any,
+    device: torch.device,
+    dtype: torch.dtype | Literal["auto"],
+) -> tuple[Any, Any]:
+    from rsunivlm.models.checkpoints.reading import first_line
+
+    if not isinstance(config, model_class.config_class):
+        raise ValueError(
+            f"checkpoint {name} is of type {config.model_type!r}, not {model_class.config_class.model_type!r}"
+        )
+    try:
+        model, info = model_class.from_pretrained(
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # so that they are listed; refused just below
+            output_loading_info=True,
+        )
+        processor = processor_class.from_pretrained(name)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
+    missing = sorted(info["missing_keys"])
+    if absent := sorted({found[1] for key in missing if (found := _ADAPTER.search(key))}):
+        raise ValueError(f"checkpoint {name} lacks the adapter of expert(s) {', '.join(absent)}")
+    _refuse("lacks weights", name, missing)
+    _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
+    _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
+    return model.to(device), processor
 
 
 def _refuse(what: str, name: str, keys: list[str]) -> None:

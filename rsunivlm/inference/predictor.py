@@ -10,22 +10,21 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import Image
 
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.inference.answer import Answer, ImageLike, Request, read_answer
 from rsunivlm.inference.constraints import Constraints, mask_labels
 from rsunivlm.inference.conversation import Conversation
+from rsunivlm.inference.families import Predictor, as_images
 from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.inference.prefixes import PrefixStore
 from rsunivlm.inference.preparation import prepare, tokenise
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
 from rsunivlm.inference.soft_labels import soft_labels
-from rsunivlm.tasks import Route, Task
+from rsunivlm.tasks import Route
 
 if TYPE_CHECKING:
     from typing import Self
@@ -40,7 +39,7 @@ MAX_NEW_TOKENS_BOXES = 128
 TOKENS_PER_CELL = 4
 
 
-class RSUniVLM:
+class RSUniVLM(Predictor):
     """A loaded checkpoint that answers questions.
 
     Example:
@@ -94,19 +93,18 @@ class RSUniVLM:
         int8: bool = False,
         compile: bool = False,
     ) -> Self:
-        """Load a checkpoint folder or a hub id.
+        """See `Predictor.from_pretrained`.
 
         Args:
-            checkpoint: Folder with `config.json` and safetensors, or a hub id `owner/name`.
-            device: By default a GPU where there is one.
-            dtype: By default bfloat16 on a GPU and float32 on the CPU.
+            checkpoint: Folder or hub id.
+            device: Where to.
+            dtype: Of the numbers.
             int8: Make the weights int8 while loading, for the CPU only. A checkpoint that holds int8 weights
                 needs no word of it.
             compile: As for the class.
 
         Raises:
-            ValueError: No configuration, missing or misshapen weights (named), another architecture, or int8
-                weights where they cannot be computed with.
+            ValueError: Also int8 weights where they cannot be computed with.
         """
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, int8=int8)
         return cls(model, processor, compile=compile)
@@ -122,34 +120,6 @@ class RSUniVLM:
         self._constraints.of(request, chosen)
         return chosen
 
-    def ask(
-        self,
-        images: ImageLike | Sequence[ImageLike],
-        prompt: str,
-        *,
-        task: Task | str | None = None,
-        labels: Sequence[str] | None = None,
-        choices: Sequence[str] | None = None,
-        max_new_tokens: int | None = None,
-        decoding: Decoding = DEFAULT_DECODING,
-    ) -> Answer:
-        """Ask one question about an image or a pair.
-
-        Args:
-            images: One image (path, bytes or picture) or two, before and after.
-            prompt: The question, with or without a task token.
-            task: Overrides the router, e.g. `"vg"`.
-            labels: Classes a mask may hold; by default those the prompt or the answer names.
-            choices: The answers that are allowed, e.g. `["yes", "no"]`.
-            max_new_tokens: Limit of the answer's length.
-            decoding: How to decode.
-
-        Raises:
-            ValueError: See `answer_batch`.
-        """
-        request = Request(as_images(images), prompt, task, labels, choices, max_new_tokens=max_new_tokens)
-        return self.answer_batch([request], decoding=decoding)[0]
-
     def answer_batch(
         self,
         requests: Sequence[Request],
@@ -158,21 +128,7 @@ class RSUniVLM:
         max_new_tokens: int | None = None,
         decoding: Decoding = DEFAULT_DECODING,
     ) -> list[Answer]:
-        """Answer requests of any mix of tasks, greedily.
-
-        Args:
-            requests: The questions.
-            batch_size: Rows decoded together.
-            max_new_tokens: Limit for answers whose request names none; by default one that fits their kind.
-            decoding: How to decode; the accelerated ways write what the plain one writes.
-
-        Returns:
-            Answers in the order of the requests.
-
-        Raises:
-            ValueError: An image cannot be read, the number of images does not fit the task, the prompt
-                holds image marks that do not match or is too long, or a task is unknown.
-        """
+        """See `Predictor.answer_batch`."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         known: dict[int, Hashable] = {}
@@ -325,11 +281,6 @@ class TextPieces:
         if len(text) > self._shown and (complete or not text.endswith("\ufffd")):
             self._on_text(text[self._shown :])
             self._shown = len(text)
-
-
-def as_images(images: ImageLike | Sequence[ImageLike]) -> tuple[ImageLike, ...]:
-    """One image or several as a tuple."""
-    return (images,) if isinstance(images, str | Path | bytes | Image.Image) else tuple(images)
 
 
 def _shared_together(jobs: Sequence[Job]) -> list[Job]:

@@ -92,9 +92,7 @@ class ChatProcessor(ProcessorMixin):
         input_ids: list[int] = []
         labels: list[int] = []
         for index, (prompt, answer) in enumerate(turns):
-            for text in (prompt, answer or ""):
-                if found := self._control.search(text):
-                    raise ValueError(f"the text holds the control token {found.group()!r}: {text[:80]!r}")
+            self.check_words(prompt, answer or "")
             opening = SYSTEM + USER if index == 0 else "\n" + USER
             images = num_images if index == 0 else 0
             context = opening + with_images(prompt, images, self.image_separator) + ASSISTANT
@@ -106,6 +104,16 @@ class ChatProcessor(ProcessorMixin):
                 input_ids += answer_ids
                 labels += answer_ids
         return input_ids, labels
+
+    def check_words(self, *texts: str) -> None:
+        """Refuse texts that would change the structure of the chat.
+
+        Raises:
+            ValueError: A text holds image marks or control tokens.
+        """
+        for text in texts:
+            if found := self._control.search(text):
+                raise ValueError(f"the text holds the control token {found.group()!r}: {text[:80]!r}")
 
     def image_prefix(self, num_images: int) -> int:
         """Tokens that all conversations about the same images begin with: up to their last placeholder."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
+from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 
 
@@ -16,7 +17,22 @@ def is_checkpoint_name(name: str) -> bool:
 
 
 def read_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig:
-    """Configuration of a checkpoint folder or a hub id.
+    """Configuration of an RSUniVLM checkpoint folder or hub id.
+
+    Raises:
+        ValueError: See `read_any_config`; or it belongs to the other family.
+    """
+    config = read_any_config(checkpoint)
+    if not isinstance(config, RSUniVLMConfig):
+        raise ValueError(
+            f"checkpoint {os.fspath(checkpoint)} is of type {config.model_type!r}, not "
+            f"{RSUniVLMConfig.model_type!r}"
+        )
+    return config
+
+
+def read_any_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig | RSMoEConfig:
+    """Configuration of a checkpoint folder or a hub id, of either family.
 
     Raises:
         ValueError: No such checkpoint, no configuration in it, or another architecture.
@@ -33,9 +49,10 @@ def read_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig:
         config = AutoConfig.from_pretrained(name)
     except OSError as error:
         raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
-    if not isinstance(config, RSUniVLMConfig):
+    if not isinstance(config, RSUniVLMConfig | RSMoEConfig):
         raise ValueError(
-            f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r}"
+            f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r} or "
+            f"{RSMoEConfig.model_type!r}"
         )
     return config
 

@@ -154,6 +154,7 @@ class RSMoEProcessor(ChatProcessor):
         """
         if not instruction.strip():
             raise ValueError("say what you want to know about the image: the instruction is empty")
+        self.check_words(instruction)
         input_ids, labels = self.encode_conversation([(prompt, answer)], 1)
         if expert != NO_EXPERT:
             behind = len(input_ids) - input_ids[::-1].index(self.image_token_id)
