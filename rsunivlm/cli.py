@@ -22,6 +22,7 @@ from rsunivlm.trimming.cli import add_trim
 
 if TYPE_CHECKING:
     from rsunivlm.models.counts import ParameterCounts, SystemCounts
+    from rsunivlm.models.rs_moe.counts import RSMoECounts
     from rsunivlm.training.adaptations import Adaptation
 
 
@@ -105,7 +106,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "model",
         nargs="?",
         default="rsunivlm",
-        help="checkpoint folder, hub id, or the preset 'rsunivlm' (published size, the default)",
+        help="checkpoint folder, hub id, or a preset: 'rsunivlm' (published size, the default); for info "
+        "also 'rs_moe-7b', 'rs_moe-3b', 'rs_moe-1b', 'rs_moe-light'",
     )
 
 
@@ -170,13 +172,13 @@ def _listed(text: str | None) -> list[str] | None:
 
 def _info(args: argparse.Namespace) -> int:
     from rsunivlm.inference.loading import quiet_libraries
-    from rsunivlm.models.counts import count_parameters, load_config
+    from rsunivlm.models.counts import count_any, load_any_config, load_config
 
     quiet_libraries()
-    counts: ParameterCounts | SystemCounts
+    counts: ParameterCounts | SystemCounts | RSMoECounts
     printed = ""
     if args.adaptation is None and not args.option:
-        counts = count_parameters(load_config(args.model))
+        counts = count_any(load_any_config(args.model))
     else:
         from rsunivlm.training.adaptations import count_adaptation
 

@@ -13,7 +13,11 @@ from typing import Any
 
 import torch
 
-from rsunivlm.models.checkpoints.reading import is_checkpoint_name, read_config
+from rsunivlm.models.checkpoints.reading import is_checkpoint_name, read_any_config
+from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
+from rsunivlm.models.rs_moe.counts import RSMoECounts, count_rs_moe
+from rsunivlm.models.rs_moe.presets import PRESETS as RS_MOE_PRESETS
+from rsunivlm.models.rs_moe.presets import preset
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
@@ -101,18 +105,38 @@ class SystemCounts:
 
 
 def load_config(name: str | os.PathLike[str]) -> RSUniVLMConfig:
-    """Configuration of a preset, a checkpoint folder or a hub id.
+    """Configuration of an RSUniVLM: a preset, a checkpoint folder or a hub id.
+
+    Raises:
+        ValueError: There is none, or it belongs to another architecture.
+    """
+    config = load_any_config(name)
+    if not isinstance(config, RSUniVLMConfig):
+        raise ValueError(
+            f"{name} is of type {config.model_type!r}; this is for {RSUniVLMConfig.model_type!r}"
+        )
+    return config
+
+
+def load_any_config(name: str | os.PathLike[str]) -> RSUniVLMConfig | RSMoEConfig:
+    """Configuration of either family: a preset, a checkpoint folder or a hub id.
 
     Raises:
         ValueError: There is none, or it belongs to another architecture.
     """
     if str(name) in PRESETS:
         return PRESETS[str(name)]
+    if str(name) in RS_MOE_PRESETS:
+        return preset(str(name))
     if not is_checkpoint_name(str(name)):
-        raise ValueError(
-            f"no preset, checkpoint folder or hub id {str(name)!r}; presets: {', '.join(PRESETS)}"
-        )
-    return read_config(name)
+        known = ", ".join((*PRESETS, *RS_MOE_PRESETS))
+        raise ValueError(f"no preset, checkpoint folder or hub id {str(name)!r}; presets: {known}")
+    return read_any_config(name)
+
+
+def count_any(config: RSUniVLMConfig | RSMoEConfig) -> ParameterCounts | RSMoECounts:
+    """Count a model of either family on the meta device."""
+    return count_rs_moe(config) if isinstance(config, RSMoEConfig) else count_parameters(config)
 
 
 def count_parameters(config: RSUniVLMConfig) -> ParameterCounts:
