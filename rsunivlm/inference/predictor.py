@@ -47,6 +47,9 @@ class RSUniVLM(Predictor):
         >>> model.ask("scene.png", "[VG] the red vehicle").boxes_px
     """
 
+    model: RSUniVLMForConditionalGeneration
+    processor: RSUniVLMProcessor
+
     def __init__(
         self,
         model: RSUniVLMForConditionalGeneration,
@@ -67,9 +70,8 @@ class RSUniVLM(Predictor):
         """
         from rsunivlm.models.rsunivlm.row_attention import NAME  # imports transformers
 
-        self.model = model.eval()
+        super().__init__(model, processor)
         self.model.set_attn_implementation({"text_config": NAME})
-        self.processor = processor
         self.box_codec = BoxCodec.from_dict(model.config.box_codec)
         self.mask_codec = MaskCodec.from_dict(model.config.mask_codec)
         self._constraints = Constraints(

@@ -71,10 +71,12 @@ class RSMoE(Predictor):
         >>> answer.text, answer.drafts["theme"]
     """
 
+    model: RSMoEForConditionalGeneration
+    processor: RSMoEProcessor
+
     def __init__(self, model: RSMoEForConditionalGeneration, processor: RSMoEProcessor) -> None:
         """Take over a model."""
-        self.model = model.eval()
-        self.processor = processor
+        super().__init__(model, processor)
         # It writes neither boxes nor masks; prompts of records are spelled with the defaults.
         self.box_codec, self.mask_codec = BoxCodec(), MaskCodec()
 

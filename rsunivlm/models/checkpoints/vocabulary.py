@@ -13,10 +13,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, Qwen2Tokenizer
 
+from rsunivlm.models.chat import END
 from rsunivlm.models.checkpoints.files import read_json
 from rsunivlm.models.checkpoints.reading import first_line
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
-from rsunivlm.models.chat import END
 from rsunivlm.tasks import IMAGE_MARK
 
 START = "<|im_start|>"

@@ -10,16 +10,15 @@ channels, Q queries, K soft tokens, M supervised positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import ModelOutput
 
+from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin
 from rsunivlm.models.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.placeholders import place_images
 from rsunivlm.models.rs_moe.bridge import QFormerBridge
@@ -27,38 +26,6 @@ from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
 from rsunivlm.models.rs_moe.experts import NO_EXPERT, ExpertRows, add_adapters
 from rsunivlm.models.rs_moe.router import SoftPrompts
 from rsunivlm.models.vision import TimmVisionTower, checkpoint_towers
-
-# What only the pass that reads the prompt needs.
-_PROMPT_INPUTS = (
-    "pixel_values",
-    "image_features",
-    "image_order",
-    "image_index",
-    "qformer_input_ids",
-    "qformer_attention_mask",
-    "instruction_input_ids",
-    "instruction_attention_mask",
-)
-
-
-@dataclass
-class RSMoEOutput(ModelOutput):
-    """Output of the model.
-
-    Attributes:
-        loss: Mean (or, with `num_items_in_batch`, normalised sum of) cross-entropy over supervised tokens.
-        logits: Scores [B, L or logits_to_keep, V].
-        past_key_values: Key-value cache; valid only for the experts it was filled with.
-        image_hidden_states: Projected queries [B, Q, D] when images were looked at in this pass.
-        token_losses: Cross-entropy of each supervised token [M] where `loss_positions` were given, without
-            gradient.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Cache | None = None
-    image_hidden_states: Tensor | None = None
-    token_losses: Tensor | None = None
 
 
 class RSMoEPreTrainedModel(PreTrainedModel):
@@ -87,7 +54,7 @@ class RSMoEPreTrainedModel(PreTrainedModel):
         checkpoint_towers(self, enable)
 
 
-class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, GenerationMixin):
+class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, ImageGenerationMixin):
     """RS-MoE. Without experts (`config.num_experts == 0`) it is the model of stage I.
 
     Attributes:
@@ -97,6 +64,17 @@ class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, GenerationMixin):
         language_model: A causal language model, with the experts' adapters in it; None where they are copies.
         language_models: The copies by name of the expert; None where there are none.
     """
+
+    prompt_inputs = (
+        "pixel_values",
+        "image_features",
+        "image_order",
+        "image_index",
+        "qformer_input_ids",
+        "qformer_attention_mask",
+        "instruction_input_ids",
+        "instruction_attention_mask",
+    )
 
     def __init__(self, config: RSMoEConfig) -> None:
         super().__init__(config)
@@ -160,7 +138,7 @@ class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, GenerationMixin):
         loss_positions: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
-    ) -> RSMoEOutput:
+    ) -> CausalOutput:
         """Score the next token at each position, and the loss where labels are given.
 
         Args:
@@ -237,7 +215,7 @@ class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, GenerationMixin):
             hidden_MD = hidden_BLD.flatten(0, 1)[loss_positions]
             targets_M = labels.flatten()[loss_positions + 1]
             loss, token_losses = self.supervised_loss(head, hidden_MD, targets_M, num_items)
-            return RSMoEOutput(loss=loss, image_hidden_states=image_BQD, token_losses=token_losses)
+            return CausalOutput(loss=loss, image_hidden_states=image_BQD, token_losses=token_losses)
         wanted = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = head(hidden_BLD[:, wanted, :])
         plain_loss = None
@@ -248,24 +226,12 @@ class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, GenerationMixin):
                 vocab_size=self.config.text_config.vocab_size,
                 num_items_in_batch=num_items,
             )
-        return RSMoEOutput(
+        return CausalOutput(
             loss=plain_loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
             image_hidden_states=image_BQD,
         )
-
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Inputs of one decoding step; image and instruction only take part in the first."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
-        )
-        if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in _PROMPT_INPUTS:
-                inputs.pop(name, None)
-        return inputs
 
     def _features(
         self, pixel_values: Tensor | None, known_nSC: Tensor | None, image_order: Tensor | None

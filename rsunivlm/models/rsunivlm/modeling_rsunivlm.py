@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
 
+from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin
 from rsunivlm.models.connector import Connector
 from rsunivlm.models.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.placeholders import place_images
@@ -44,30 +45,6 @@ class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
 
     image_hidden_states: Tensor | None = None
     balance_loss: Tensor | None = None
-
-
-@dataclass
-class RSUniVLMCausalLMOutputWithPast(ModelOutput):
-    """Output of the generation model.
-
-    Attributes:
-        loss: Mean (or, with `num_items_in_batch`, normalised sum of) cross-entropy over supervised tokens.
-        logits: Scores [B, L or logits_to_keep, V].
-        past_key_values: Key-value cache; valid only for the experts it was filled with.
-        hidden_states: Hidden states of all layers, on request.
-        attentions: Attention weights of all layers, on request.
-        image_hidden_states: Image embeddings [N, S, D] when images were encoded in this pass.
-        token_losses: Cross-entropy of each supervised token [M] where `loss_positions` were given, without
-            gradient.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    image_hidden_states: Tensor | None = None
-    token_losses: Tensor | None = None
 
 
 class RSUniVLMPreTrainedModel(PreTrainedModel):
@@ -220,12 +197,13 @@ class RSUniVLMModel(RSUniVLMPreTrainedModel):
         )
 
 
-class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin):
+class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, ImageGenerationMixin):
     """RSUniVLM with its language-model head.
 
     Dense (stage 1) and expert (stage 2) models are the same class; `config.num_experts` tells them apart.
     """
 
+    prompt_inputs = ("pixel_values", "mm_encoder_outputs")
     _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
 
     def __init__(self, config: RSUniVLMConfig) -> None:
@@ -272,7 +250,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
         logits_to_keep: int | Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs: Any,
-    ) -> RSUniVLMCausalLMOutputWithPast:
+    ) -> CausalOutput:
         """Score the next token at each position, and the loss where labels are given.
 
         Args:
@@ -335,7 +313,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
                 labels.flatten()[loss_positions + 1],
                 num_items,
             )
-            return RSUniVLMCausalLMOutputWithPast(
+            return CausalOutput(
                 loss=with_balance(loss, outputs.balance_loss, labels, num_items),
                 image_hidden_states=outputs.image_hidden_states,
                 token_losses=token_losses,
@@ -348,7 +326,7 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
                 logits=logits, labels=labels, vocab_size=self.config.text_config.vocab_size, **kwargs
             )
             plain_loss = with_balance(plain_loss, outputs.balance_loss, labels, num_items)
-        return RSUniVLMCausalLMOutputWithPast(
+        return CausalOutput(
             loss=plain_loss,
             logits=logits,
             past_key_values=outputs.past_key_values,
@@ -356,15 +334,3 @@ class RSUniVLMForConditionalGeneration(RSUniVLMPreTrainedModel, GenerationMixin)
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
         )
-
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Inputs of one decoding step; images only take part in the first."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
-        )
-        if not is_first_iteration and kwargs.get("use_cache", True):
-            inputs.pop("pixel_values", None)
-            inputs.pop("mm_encoder_outputs", None)
-        return inputs
