@@ -354,6 +354,7 @@ def test_a_failing_disk_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    (tmp_path / ".ours.partial").mkdir()  # what a killed conversion leaves
     monkeypatch.setattr(ShardWriter, "write", fail)
     with pytest.raises(ValueError, match="No space left"):
         imported(source)
