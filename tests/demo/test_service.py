@@ -10,6 +10,7 @@ import pytest
 from rsunivlm.demo.limits import Limits
 from rsunivlm.demo.service import DemoService
 from rsunivlm.inference.predictor import RSUniVLM
+from rsunivlm.inference.rs_moe import RSMoE
 
 
 @pytest.fixture
@@ -55,6 +56,16 @@ def test_wrong_image_count_is_refused(tiny_checkpoint: Path, tmp_path: Path, gre
         service.ask([str(grey_png()), None], "what has changed?", "cc")
     with pytest.raises(ValueError, match=r"looks at 1 image\(s\), 2 were given"):
         service.ask([str(grey_png()), str(grey_png("b.png"))], "the ship", "vg")
+
+
+def test_caption_tab_answers_with_an_rs_moe(make_tiny_rs_moe, tmp_path: Path, grey_png) -> None:
+    model = RSMoE(*make_tiny_rs_moe())
+    answer = DemoService(model, Limits(), tmp_path).ask([str(grey_png()), None], "", "cap").answer
+    assert answer.drafts
+    hurried = DemoService(model, Limits(max_seconds=1e-6), tmp_path)
+    assert not hurried.ask([str(grey_png()), None], "", "cap").answer.finished
+    with pytest.raises(ValueError, match="answers questions \\(cap, vqa\\), not task vg"):
+        hurried.ask([str(grey_png()), None], "the ship", "vg")
 
 
 def test_limits_are_positive() -> None:
