@@ -1,4 +1,4 @@
-"""Command line: ``python -m data_tools {list,convert,doctor,preview,mix,export,synth,tokenizer}``."""
+"""Command line: ``python -m data_tools {list,convert,doctor,...}``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from data_tools import export, listing, preview, tokenizer
+from data_tools import export, listing, preview, split_captions, tokenizer
 from data_tools.conversion import convert
 from data_tools.converter import Manifest, Settings
 from data_tools.doctor import cli as doctor
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor.add_parser(commands)
     preview.add_parser(commands)
     mix.add_parser(commands)
+    split_captions.add_parser(commands)
     export.add_parser(commands)
     synth.add_parser(commands)
     tokenizer.add_parser(commands)
