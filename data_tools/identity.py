@@ -1,8 +1,9 @@
 """Which picture an image really is: collections that went into several datasets, told by their file names.
 
-RSICD holds AID's images, VRSBench is cut from DIOR's and DOTA's, UCM-captions renumbers UC Merced. A model
-trained on the one has seen the other's test images. `origin` names the picture behind a file, so that two
-datasets that share one agree on it: the doctor reports such leaks, the mixtures leave them out.
+RSICD holds AID's images, VRSBench is cut from DIOR's and DOTA's, RSICap from DOTA's, UCM-captions renumbers
+UC Merced. A model trained on the one has seen the other's test images. `origin` names the picture behind a
+file, so that two datasets that share one agree on it: the doctor reports such leaks, the mixtures leave them
+out.
 
 The rules read names only, and err on the side of caution: where it is not known whether a dataset kept the
 numbers of the collection it drew on (OPT-RSVG, GeoChat), equal numbers count as the same picture, so a few
@@ -25,7 +26,7 @@ AID, DIOR, DOTA, NWPU, UCM = "AID", "DIOR", "DOTA", "NWPU-RESISC45", "UC Merced"
 
 # Datasets whose images are patches of the collections' pictures: an equal origin means that some ground is
 # shared, and the pixels need not agree.
-PATCHES = frozenset({"vrsbench", "geochat_instruct"})
+PATCHES = frozenset({"vrsbench", "geochat_instruct", "rsicap"})
 
 _AID_CLASSES = frozenset(
     [
@@ -121,11 +122,14 @@ def _dior(stem: str) -> Origin | None:
     return (DIOR, match[1]) if match else None
 
 
-def _dior_and_dota(stem: str) -> Origin | None:
-    if match := _DIOR_PATCH.fullmatch(stem):
-        return DIOR, match[1]
+def _dota(stem: str) -> Origin | None:
     match = _DOTA_PATCH.fullmatch(stem)
     return (DOTA, match[1]) if match else None
+
+
+def _dior_and_dota(stem: str) -> Origin | None:
+    match = _DIOR_PATCH.fullmatch(stem)
+    return (DIOR, match[1]) if match else _dota(stem)
 
 
 def _nwpu(stem: str) -> Origin | None:
@@ -153,6 +157,7 @@ _RULES: dict[str, Callable[[str], Origin | None]] = {
     "rsitmd": _aid,
     "dior_rsvg": _dior,
     "opt_rsvg": _dior,
+    "rsicap": _dota,
     "vrsbench": _dior_and_dota,
     "geochat_instruct": _geochat,
     "nwpu_resisc45": _nwpu,

@@ -25,6 +25,11 @@ from data_tools.registry import converters
             ("DOTA", "P0003"),
         ),
         (
+            ("rsicap", "RSIEval/images/P0003_0003.png"),
+            ("vrsbench", "Images_train/P0003_0002.png"),
+            ("DOTA", "P0003"),
+        ),
+        (
             ("geochat_instruct", "x/storage_tank_004.jpg"),
             ("nwpu_resisc45", "storage_tank/storage_tank_004.jpg"),
             ("NWPU-RESISC45", "storage_tank_004"),
@@ -66,7 +71,8 @@ def test_classes_shared_by_two_collections_are_not_confused() -> None:
 
 
 def test_patches_are_datasets_with_a_rule() -> None:
-    assert all(origin(dataset, "00001_0000.png") for dataset in PATCHES)
+    names = ("00001_0000.png", "P0001_0000.png")
+    assert all(any(origin(dataset, name) for name in names) for dataset in PATCHES)
 
 
 def test_every_rule_is_for_a_converter() -> None:
