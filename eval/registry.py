@@ -74,7 +74,25 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             fit_split="train",
             notes=("10,000 of its 10,921 images are AID's: the two sets do not test each other",),
         ),
+        Benchmark(
+            name="rsitmd",
+            tasks=(Task.SC, Task.CAP),
+            converter="rsitmd",
+            fit_split="train",
+            notes=("30 of its 33 classes are AID's, and part of its images are RSICD's",),
+        ),
         Benchmark(name="ucm_captions", tasks=(Task.CAP,), converter="ucm", fit_split="train"),
+        Benchmark(name="sydney_captions", tasks=(Task.CAP,), converter="sydney_captions", fit_split="train"),
+        Benchmark(
+            name="rsieval",
+            tasks=(Task.CAP, Task.VQA),
+            converter="rsicap",
+            fit_split="train",
+            notes=(
+                "what papers print as RSICap is most likely this set: 100 captions, one reference each",
+                "vqa: published scores are judged by people; --match contains needs none (a lower bound)",
+            ),
+        ),
         Benchmark(
             name="rsvqa_lr",
             tasks=(Task.VQA,),
