@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.metrics import captions, coco, meteor
-from eval.metrics.tokens import CONVENTIONS, one_line
+from eval.metrics.tokens import CONVENTIONS, one_line, words
 from eval.predictions import Prediction
 from eval.preview import Tile, choose
 from eval.tasks import Answerer, Measure, Yardsticks
@@ -223,6 +223,11 @@ def rules(predictions: Sequence[Prediction], convention: str) -> dict[str, Any]:
     return {
         "strings": CONVENTIONS[convention].rule,
         "references": {"least": min(counts), "most": max(counts)},
+        # A score that length alone can move is to be read beside it.
+        "mean_words": {
+            "answers": _mean_words([row.parsed["text"] for row in predictions]),
+            "references": _mean_words([text for row in predictions for text in row.truth["references"]]),
+        },
         "bleu": "of the whole set, closest reference length",
         "cider": "CIDEr-D; IDF of the references of the scored questions; 100 per cent is 1 of at most 10",
         "meteor": f"absent: {absent}" if absent else f"METEOR 1.5 of the whole set{only}",
@@ -248,6 +253,10 @@ def sample_tiles(predictions: Sequence[Prediction], root: Path, *, seed: int) ->
 def _texts(answers: Sequence[Mapping[str, Any]]) -> list[str]:
     """Everything in answers that has to be tokenised."""
     return [text for answer in answers for text in (answer["text"], *answer.get("references", ()))]
+
+
+def _mean_words(texts: Sequence[str]) -> float:
+    return round(sum(len(tokens.split()) for tokens in words(texts)) / len(texts), 2)
 
 
 def _is_sentence(value: Any) -> bool:

@@ -176,3 +176,9 @@ def test_targets_that_cannot_be_scored_are_refused(make_record, targets):
     record = Record.from_json(make_record(7, [1, 2, 3, 4]) | {"targets": targets})
     with pytest.raises(ValueError, match=r"record q7.*references"):
         cap.check(record)
+
+
+def test_the_length_of_answers_and_references_is_told(ask_text, no_java):
+    targets = [{"references": ["a big pond .", "many trees ."]}, {"references": ["a road ."]}]
+    results = score(cap, ask_text(cap, "cap", targets, ["a pond .", ""]), STRICT)
+    assert results["details"]["mean_words"] == {"answers": 1.0, "references": round(7 / 3, 2)}
