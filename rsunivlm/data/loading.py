@@ -17,10 +17,10 @@ from PIL import Image
 
 from rsunivlm.data.features import FeatureFile, ImageKey
 from rsunivlm.data.measures import Measures, RecordMeasures
-from rsunivlm.data.mixtures import Mixture
-from rsunivlm.data.records import resolve_image
+from rsunivlm.data.mixtures import Mixture, MixtureDataset
+from rsunivlm.data.records import Record, resolve_image
 from rsunivlm.images import open_image
-from rsunivlm.models.chat import IGNORED
+from rsunivlm.models.chat import IGNORED, ChatProcessor
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
 
@@ -82,76 +82,44 @@ class _UnreadableError(ValueError):
         self.image = image
 
 
-class SampleLoader:
-    """From a row of the plan to a sample, and its length without loading it.
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a record, ready for a batch.
+
+    Attributes:
+        keys: by root and path.
+        pixels: [n, 3, H, W] in float32; None where `features` are there.
+        features: embeddings [n, S, D], when they were computed before.
+        bad: why the images are blank and must not be learnt from.
+    """
+
+    keys: tuple[ImageKey, ...]
+    pixels: torch.Tensor | None
+    features: torch.Tensor | None
+    bad: BadImage | None = None
+
+
+class PictureLoader:
+    """From the records of a mixture to their images.
 
     Attributes:
         features: embeddings of images that were computed before.
-        leave_out: a sample whose image cannot be read becomes one that trains nothing, instead of an error.
+        leave_out: images that cannot be read become blank ones with a reason, instead of an error.
         bad_images: images known to be bad -> reason; they are not tried again.
     """
 
-    def __init__(
-        self, mixture: Mixture, processor: RSUniVLMProcessor, measures_folder: Path | None = None
-    ) -> None:
+    def __init__(self, mixture: Mixture, processor: ChatProcessor) -> None:
         """Prepare to load.
 
         Args:
             mixture: what the plan is made of.
             processor: of the model to be trained.
-            measures_folder: where measures of the records are kept, see `rsunivlm.data.measures`.
-
-        Raises:
-            ValueError: a file of measures is damaged.
         """
         self.mixture = mixture
         self.processor = processor
         self.features: FeatureFile | None = None
         self.leave_out = False
         self.bad_images: dict[ImageKey, str] = {}
-        self._measures = [RecordMeasures(dataset, processor, measures_folder) for dataset in mixture.datasets]
-        self._prefixes = {images: processor.image_prefix(images) for images in (1, 2)}
-
-    def load(self, dataset_index: int, record_index: int, loaded: Loaded | None = None) -> Sample:
-        """Load one sample.
-
-        Args:
-            dataset_index: of the mixture.
-            record_index: of the dataset.
-            loaded: images that other samples of the same pack have loaded; this one's are added.
-
-        Raises:
-            ValueError: an image is missing or unreadable; names dataset, record and file.
-        """
-        dataset = self.mixture.datasets[dataset_index]
-        record = dataset.records[int(record_index)]
-        keys = tuple((str(dataset.images), image) for image in record.images)
-        name = f"{dataset.name} {record.id}"
-        turns = [(turn.prompt, turn.answer) for turn in record.turns]
-        encoded = self.processor.encode_conversation(turns, len(record.images))
-        input_ids, labels = (torch.tensor(ids) for ids in encoded)
-        bad = None
-        try:
-            pixels, features = self._load_images(keys, {} if loaded is None else loaded)
-        except _UnreadableError as error:
-            if not self.leave_out:
-                raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
-            bad = BadImage(dataset.name, record.id, error.image, str(error))
-            labels = torch.full_like(labels, IGNORED)
-            pixels = self.processor.preprocess_images([Image.new("RGB", (1, 1))] * len(keys))
-            features = None
-        return Sample(
-            input_ids=input_ids,
-            labels=labels,
-            pixel_values=pixels,
-            expert_id=self.processor.expert_of(record.task, name),
-            image_features=features,
-            name=name,
-            task=record.task.value,
-            images=keys,
-            prefix=self._prefixes[len(keys)],
-            bad=bad,
-        )
 
     def images(self, plan: np.ndarray) -> list[ImageKey]:
         """The distinct images of planned samples, in the order in which training meets them."""
@@ -161,6 +129,28 @@ class SampleLoader:
             for image in dataset.records[int(record_index)].images:
                 found[str(dataset.images), image] = None
         return list(found)
+
+    def pictures(self, dataset: MixtureDataset, record: Record, loaded: Loaded | None = None) -> Pictures:
+        """Load the images of a record.
+
+        Args:
+            dataset: of the mixture.
+            record: of the dataset.
+            loaded: images that other samples of the same pack have loaded; this one's are added.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
+        keys = tuple((str(dataset.images), image) for image in record.images)
+        try:
+            pixels, features = self._load_images(keys, {} if loaded is None else loaded)
+        except _UnreadableError as error:
+            if not self.leave_out:
+                raise ValueError(f"dataset {dataset.name}, record {record.id}: {error}") from error
+            bad = BadImage(dataset.name, record.id, error.image, str(error))
+            blank = self.processor.preprocess_images([Image.new("RGB", (1, 1))] * len(keys))
+            return Pictures(keys, blank, None, bad)
+        return Pictures(keys, pixels, features)
 
     def _load_images(
         self, keys: tuple[ImageKey, ...], loaded: Loaded
@@ -183,6 +173,62 @@ class SampleLoader:
             except ValueError as error:
                 raise _UnreadableError(key[1], str(error)) from error
         return self.processor.preprocess_images(pictures)
+
+
+class SampleLoader(PictureLoader):
+    """From a row of the plan to a sample, and its length without loading it."""
+
+    processor: RSUniVLMProcessor
+
+    def __init__(
+        self, mixture: Mixture, processor: RSUniVLMProcessor, measures_folder: Path | None = None
+    ) -> None:
+        """Prepare to load.
+
+        Args:
+            mixture: what the plan is made of.
+            processor: of the model to be trained.
+            measures_folder: where measures of the records are kept, see `rsunivlm.data.measures`.
+
+        Raises:
+            ValueError: a file of measures is damaged.
+        """
+        super().__init__(mixture, processor)
+        self._measures = [RecordMeasures(dataset, processor, measures_folder) for dataset in mixture.datasets]
+        self._prefixes = {images: processor.image_prefix(images) for images in (1, 2)}
+
+    def load(self, dataset_index: int, record_index: int, loaded: Loaded | None = None) -> Sample:
+        """Load one sample.
+
+        Args:
+            dataset_index: of the mixture.
+            record_index: of the dataset.
+            loaded: images that other samples of the same pack have loaded; this one's are added.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
+        dataset = self.mixture.datasets[dataset_index]
+        record = dataset.records[int(record_index)]
+        name = f"{dataset.name} {record.id}"
+        turns = [(turn.prompt, turn.answer) for turn in record.turns]
+        encoded = self.processor.encode_conversation(turns, len(record.images))
+        input_ids, labels = (torch.tensor(ids) for ids in encoded)
+        pictures = self.pictures(dataset, record, loaded)
+        if pictures.bad is not None:
+            labels = torch.full_like(labels, IGNORED)
+        return Sample(
+            input_ids=input_ids,
+            labels=labels,
+            pixel_values=pictures.pixels,
+            expert_id=self.processor.expert_of(record.task, name),
+            image_features=pictures.features,
+            name=name,
+            task=record.task.value,
+            images=pictures.keys,
+            prefix=self._prefixes[len(pictures.keys)],
+            bad=pictures.bad,
+        )
 
     def measure(self, plan: np.ndarray, max_length: int) -> Measures:
         """What planning needs to know of planned samples; each record is measured once.

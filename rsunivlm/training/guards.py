@@ -18,7 +18,7 @@ import torch
 from accelerate.utils import gather_object
 
 from rsunivlm.data.collation import BatchInfo
-from rsunivlm.data.loading import BadImage, SampleLoader
+from rsunivlm.data.loading import BadImage, PictureLoader
 
 # Names of samples in a message, per process.
 _NAMED = 20
@@ -109,7 +109,7 @@ class FiniteGuard:
 class Quarantine:
     """The images that could not be read, in a file beside the output, and the number that is too many."""
 
-    def __init__(self, file: Path, limit: int, loader: SampleLoader) -> None:
+    def __init__(self, file: Path, limit: int, loader: PictureLoader) -> None:
         """Open the list.
 
         Args:
