@@ -55,7 +55,9 @@ from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.rsunivlm.experts import ExpertDispatch, GranularityExperts
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.build import load_model, load_processor
+from rsunivlm.training.family_rsunivlm import image_encoder
 from rsunivlm.training.features import attach_features
+from rsunivlm.training.metrics import TrainingFlops
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import prepare_stage
 from rsunivlm.training.trainer import RSUniVLMTrainer, training_arguments
@@ -292,6 +294,7 @@ def run_ours(
         started = time.perf_counter(), time.process_time()
         attach_features(
             model,
+            image_encoder(model),
             processor,
             samples,
             dataclasses.replace(recipe, feature_cache=str(folder / "features")),
@@ -311,6 +314,7 @@ def run_ours(
         train_dataset=samples,
         processing_class=processor,
         learning_rates={},
+        flops=TrainingFlops.of(model),
         callbacks=[times],
     )
     trainer.train()

@@ -9,16 +9,35 @@ and a resumed run needs only its position.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from rsunivlm.data.loading import Loaded, Sample, SampleLoader
+from rsunivlm.data.loading import Loaded, PictureLoader, Sample, SampleLoader
 from rsunivlm.data.measures import Measures
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.order import group_by_image, group_by_length
 from rsunivlm.data.packing import plan_packs
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+
+class RunSamples(Protocol):
+    """What a run has to know of its samples, whatever a position holds."""
+
+    @property
+    def loader(self) -> PictureLoader:
+        """Loads the pictures."""
+
+    @property
+    def plan(self) -> np.ndarray:
+        """Dataset and record of every sample in the order of training [n, 2]."""
+
+    def rows(self, position: int) -> np.ndarray:
+        """Dataset and record of every sample at a position [k, 2]."""
+
+    def __len__(self) -> int:
+        """Positions in the run."""
 
 
 class TrainingSamples(Dataset[Sample]):

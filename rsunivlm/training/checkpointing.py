@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsunivlm.data.dataset import PackedSamples, TrainingSamples
+from rsunivlm.data.dataset import RunSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.checkpoints.writing import sync_to_disk
 from rsunivlm.training.recipe import Recipe
@@ -48,9 +48,7 @@ def binding_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in _FREE}
 
 
-def run_identity(
-    recipe: Recipe, mixture: Mixture, samples: TrainingSamples | PackedSamples, processes: int
-) -> dict[str, Any]:
+def run_identity(recipe: Recipe, mixture: Mixture, samples: RunSamples, processes: int) -> dict[str, Any]:
     """Whatever must be equal for a run to be resumed, as JSON has it.
 
     Args:

@@ -6,30 +6,47 @@ Processes share the images; a run that was killed on the way continues where it 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from rsunivlm.data.dataset import PackedSamples, TrainingSamples
+from rsunivlm.data.dataset import RunSamples
 from rsunivlm.data.features import FeatureFile, ImageKey
 from rsunivlm.data.records import resolve_image
 from rsunivlm.images import open_image
+from rsunivlm.models.chat import ChatProcessor
 from rsunivlm.models.checksum import weights_checksum
-from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
-from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.training.recipe import Recipe
 
 BATCH_SIZE = 16
 
 
+@dataclass(frozen=True)
+class ImageEncoder:
+    """What makes embeddings of images in a model.
+
+    Attributes:
+        parts: Its modules by their names in messages.
+        size: Tokens of an image and their width, S and D.
+        encode: Pixels [N, 3, H, W] to embeddings [N, S, D].
+    """
+
+    parts: Mapping[str, nn.Module]
+    size: tuple[int, int]
+    encode: Callable[[Tensor], Tensor]
+
+
 def attach_features(
-    model: RSUniVLMForConditionalGeneration,
-    processor: RSUniVLMProcessor,
-    samples: TrainingSamples | PackedSamples,
+    model: nn.Module,
+    encoder: ImageEncoder,
+    processor: ChatProcessor,
+    samples: RunSamples,
     recipe: Recipe,
     *,
     device: torch.device,
@@ -42,21 +59,21 @@ def attach_features(
     All processes call it. Images that cannot be read are noted in the loader where it may leave samples out.
 
     Raises:
-        ValueError: Tower or connector are trained, so that embeddings would change; or an image cannot be
-            read and must not be left out.
+        ValueError: The encoder is trained, so that embeddings would change; or an image cannot be read and
+            must not be left out.
     """
-    core = model.model
-    parts = (core.vision_tower, core.multi_modal_projector)
+    parts = encoder.parts.values()
     if any(parameter.requires_grad for part in parts for parameter in part.parameters()):
-        raise ValueError("feature_cache needs a vision tower and connector that are not trained (stage 2)")
+        raise ValueError(
+            f"feature_cache needs {' and '.join(encoder.parts)} that are not trained in this stage"
+        )
     owner = json.dumps(
         [*(weights_checksum(part) for part in parts), processor.image_processor.to_dict(), bf16],
         sort_keys=True,
         default=str,
     )
-    size = (model.config.num_image_tokens, model.config.text_config.hidden_size)
     keys = samples.loader.images(samples.plan)
-    file = FeatureFile.plan(Path(recipe.feature_cache), owner, keys, size, recipe.feature_cache_gb)
+    file = FeatureFile.plan(Path(recipe.feature_cache), owner, keys, encoder.size, recipe.feature_cache_gb)
     if rank == 0:
         file.create()
     _wait(processes)
@@ -78,7 +95,7 @@ def attach_features(
             good = {key: pixels for key, pixels in keyed if isinstance(pixels, torch.Tensor)}
             if good:
                 pixels_NCHW = torch.cat(list(good.values())).to(device)
-                file.write(list(good), core.get_image_features(pixels_NCHW).pooler_output)
+                file.write(list(good), encoder.encode(pixels_NCHW))
     # Also the wait until every process has written its share.
     samples.loader.bad_images |= dict(gather_object(bad))
     samples.loader.features = file
@@ -87,7 +104,7 @@ def attach_features(
 class _Pictures(Dataset[torch.Tensor | str]):
     """Pixels [1, 3, H, W] of each image, or what is wrong with it."""
 
-    def __init__(self, keys: Sequence[ImageKey], processor: RSUniVLMProcessor, leave_out: bool) -> None:
+    def __init__(self, keys: Sequence[ImageKey], processor: ChatProcessor, leave_out: bool) -> None:
         self.keys = keys
         self.processor = processor
         self.leave_out = leave_out

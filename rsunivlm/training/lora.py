@@ -11,8 +11,7 @@ The paper's row counts 987,007,008 parameters at run time, 23,003,136 too many: 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,12 +122,19 @@ def lora_config(model: nn.Module) -> Any:
     return getattr(model, "peft_config", {}).get("default")
 
 
-def merged_state(state: Mapping[str, Tensor], scaling: float) -> dict[str, Tensor]:
+def parted_modules(model: nn.Module) -> frozenset[str]:
+    """Names of the layers that `add_lora` has parted for peft."""
+    parted = (SplitFeedForward, SplitProjection)
+    return frozenset(name for name, module in model.named_modules() if isinstance(module, parted))
+
+
+def merged_state(state: Mapping[str, Tensor], scaling: float, parted: Set[str]) -> dict[str, Tensor]:
     """Fold LoRA into the weights and put parted layers together again.
 
     Args:
-        state: Weights of a model that `add_lora` changed.
+        state: Weights of a model with LoRA.
         scaling: alpha / rank.
+        parted: See `parted_modules`.
 
     Returns:
         Weights under the names they had before `add_lora`, in float32 where they were changed.
@@ -143,17 +149,17 @@ def merged_state(state: Mapping[str, Tensor], scaling: float) -> dict[str, Tenso
             plain[f"{layer}.{kind}"] = tensor
         elif ".lora_" not in name:
             plain[name] = tensor
-    for name in list(plain):
-        if found := re.fullmatch(r"(.*\.mlp)\.gate_proj\.weight", name):
-            layer = found[1]
+    for layer in parted:
+        if f"{layer}.gate_proj.weight" in plain:
             gate_ID, up_ID, down_DI = (
                 plain.pop(f"{layer}.{part}_proj.weight") for part in ("gate", "up", "down")
             )
             plain[f"{layer}.gate_up_proj"] = torch.cat([gate_ID, up_ID])[None]
             plain[f"{layer}.down_proj"] = down_DI[None]
-        elif found := re.fullmatch(r"(.*\.attn\.qkv)\.q_proj\.(weight|bias)", name):
-            layer, kind = found.groups()
-            plain[f"{layer}.{kind}"] = torch.cat([plain.pop(f"{layer}.{part}_proj.{kind}") for part in "qkv"])
+        for kind in ("weight", "bias"):
+            if f"{layer}.q_proj.{kind}" in plain:
+                joint = [plain.pop(f"{layer}.{part}_proj.{kind}") for part in "qkv"]
+                plain[f"{layer}.{kind}"] = torch.cat(joint)
     return plain
 
 

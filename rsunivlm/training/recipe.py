@@ -54,6 +54,7 @@ class Recipe:
     Attributes:
         name: Name of the recipe; its results go to `runs/<name>` unless `output` says otherwise.
         stage: 1 trains vision tower, connector and language model; 2 the experts only.
+        family: Which model the recipe trains; the scripts of a family take only its recipes.
         mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
             `rsunivlm.data.mixtures`). Content without a seed of its own takes the run's.
         adaptation: What stage 2 makes of the dense model: the paper's experts, or a system to compare them
@@ -113,6 +114,7 @@ class Recipe:
     name: str
     stage: Stage
     mixture: dict[str, Any] | str
+    family: Literal["rsunivlm"] = "rsunivlm"
     adaptation: Literal["gmoe", "full", "lora", "moe", "ffn_only", "gmoe_random", "gmoe_shared_lora"] = "gmoe"
     adaptation_options: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""

@@ -17,30 +17,28 @@ import math
 import os
 import platform
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from transformers import ProgressCallback, TrainerCallback, set_seed
 from transformers.integrations import TensorBoardCallback, TrackioCallback, WandbCallback
 
-from rsunivlm.data.collation import Collator, PackCollator
-from rsunivlm.data.dataset import PackedSamples, TrainingSamples
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.losses import liger_cross_entropy
-from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
-from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
-from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
-from rsunivlm.training.adaptations import adaptation_of
-from rsunivlm.training.build import load_model, load_processor
 from rsunivlm.training.checkpointing import CheckpointStore, binding_settings, run_identity
+from rsunivlm.training.family import Family
+from rsunivlm.training.family_rsunivlm import RSUniVLMFamily
 from rsunivlm.training.features import attach_features
 from rsunivlm.training.guards import Quarantine
 from rsunivlm.training.recipe import Recipe
-from rsunivlm.training.stages import freeze_parts, prepare_stage
+from rsunivlm.training.stages import freeze_parts
 from rsunivlm.training.trainer import CheckpointEvery, PublishEvery, RSUniVLMTrainer, training_arguments
 
+FAMILIES: Mapping[str, type[Family]] = MappingProxyType({"rsunivlm": RSUniVLMFamily})
 _PACKAGES = ("rsunivlm", "torch", "transformers", "accelerate", "deepspeed", "timm", "numpy", "pillow")
 
 
@@ -63,17 +61,11 @@ def train(recipe: Recipe) -> Path:
     if recipe.deepspeed and not Path(recipe.deepspeed).is_file():
         raise ValueError(f"deepspeed: no such configuration file: {recipe.deepspeed}")
     _check_fused_loss(recipe)
-    adaptation = adaptation_of(recipe)
+    family = FAMILIES[recipe.family](recipe)
     mixture = load_mixture(recipe)
-    processor = load_processor(recipe)
-    num_experts = 1
-    if recipe.stage == 2:
-        config = RSUniVLMConfig.from_pretrained(recipe.start_dir)
-        adaptation.check(config)
-        num_experts = adaptation.sample_experts(config)
-        processor.random_experts_seed = adaptation.random_experts_seed(config)
+    processor = family.load_processor()
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    samples = _plan_samples(recipe, mixture, processor, num_experts, processes)
+    samples = family.plan(mixture, processor, processes)
     store = CheckpointStore(
         output.with_name(f".{output.name}.checkpoints"),
         run_identity(recipe, mixture, samples, processes),
@@ -88,21 +80,13 @@ def train(recipe: Recipe) -> Path:
 
     set_seed(recipe.seed)
     # Before TrainingArguments: under ZeRO-3 these make models in shards, which upcycling cannot read.
-    model = prepare_stage(load_model(recipe, processor), recipe.stage, adaptation)
+    model: Any = family.load_model(processor)
     learning_rates = freeze_parts(model, recipe.learning_rates)
-    if recipe.packing:
-        model.set_attn_implementation({"text_config": SEGMENTS})
     if recipe.fused_loss == "liger":
         model.supervised_loss = liger_cross_entropy
     if recipe.gradient_checkpointing:
         # Re-entrant checkpointing would lose the gradient where a frozen part feeds the experts.
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    pad = processor.tokenizer.pad_token_id
-    collator = (
-        PackCollator(pad, num_experts, share_images=recipe.share_images > 0)
-        if recipe.packing
-        else Collator(pad, num_experts)
-    )
     arguments = training_arguments(recipe, store.partial, distributed="RANK" in os.environ)
     first = arguments.process_index == 0
     if first and not resumed:
@@ -111,6 +95,7 @@ def train(recipe: Recipe) -> Path:
     if recipe.feature_cache:
         attach_features(
             model,
+            family.encoder(model),
             processor,
             samples,
             recipe,
@@ -122,10 +107,11 @@ def train(recipe: Recipe) -> Path:
     trainer = RSUniVLMTrainer(
         model=model,
         args=arguments,
-        data_collator=collator,
+        data_collator=family.collator(processor),
         train_dataset=samples,
         processing_class=processor,
         learning_rates=learning_rates,
+        flops=family.flops(model),
         store=store,
         quarantine=quarantine,
         callbacks=_log_callbacks(recipe, resumed) if first else [],
@@ -135,6 +121,7 @@ def train(recipe: Recipe) -> Path:
 
     def publish() -> None:
         report = _report(recipe, mixture, trainer, trained, time.time() - started)
+        report["data"] |= family.report(samples)
         trainer.publish(output, recipe.save_dtype, report)
 
     if recipe.save_every:
@@ -167,40 +154,6 @@ def load_mixture(recipe: Recipe) -> Mixture:
     if isinstance(recipe.mixture, str):
         return Mixture.load(recipe.mixture)
     return Mixture.load({"seed": recipe.seed, **recipe.mixture})
-
-
-def _plan_samples(
-    recipe: Recipe, mixture: Mixture, processor: RSUniVLMProcessor, num_experts: int, processes: int
-) -> TrainingSamples | PackedSamples:
-    """The samples of the run in order, all checked.
-
-    The last step is filled from the plan of the next epoch, so that all steps weigh the same.
-    """
-    global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
-    measures = Path(recipe.measures) if recipe.measures else None
-    if recipe.packing:
-        return PackedSamples(
-            mixture,
-            processor,
-            recipe.max_length,
-            epochs=recipe.epochs,
-            num_packs=recipe.max_steps * global_batch,
-            multiple=global_batch,
-            max_images=recipe.max_images,
-            share_images=recipe.share_images,
-            num_experts=num_experts,
-            measures_folder=measures,
-        )
-    steps = recipe.max_steps or math.ceil(recipe.epochs * len(mixture) / global_batch)
-    return TrainingSamples(
-        mixture,
-        processor,
-        steps * global_batch,
-        recipe.max_length,
-        global_batch=recipe.batch_size * processes,
-        length_window=recipe.length_window,
-        measures_folder=measures,
-    )
 
 
 def _check_output(recipe: Recipe) -> None:

@@ -35,7 +35,13 @@ from transformers.utils import is_torch_bf16_gpu_available
 
 from rsunivlm.training.checkpointing import CheckpointStore
 from rsunivlm.training.guards import FiniteGuard, LocalError, Quarantine, StoppedElsewhereError
-from rsunivlm.training.lora import ADAPTER_FOLDER, lora_config, merged_state, save_adapter
+from rsunivlm.training.lora import (
+    ADAPTER_FOLDER,
+    lora_config,
+    merged_state,
+    parted_modules,
+    save_adapter,
+)
 from rsunivlm.training.metrics import TrainingFlops, TrainingMeter, peak_flops
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import frozen_modules
@@ -105,6 +111,7 @@ class RSUniVLMTrainer(Trainer):
         self,
         *,
         learning_rates: Mapping[str, float],
+        flops: TrainingFlops,
         store: CheckpointStore | None = None,
         quarantine: Quarantine | None = None,
         **kwargs: Any,
@@ -113,6 +120,7 @@ class RSUniVLMTrainer(Trainer):
 
         Args:
             learning_rates: Peaks of their own for parts of the model, by prefix of the parameter name.
+            flops: Operations of the model.
             store: Takes the checkpoints; the arguments' output folder must be its `partial`.
             quarantine: Lists images that cannot be read.
             **kwargs: Of the library's Trainer.
@@ -124,7 +132,7 @@ class RSUniVLMTrainer(Trainer):
         self.frozen_modules = frozen_modules(self.model)
         rank, processes, device = self.args.process_index, self.args.world_size, self.args.device
         self.guard = FiniteGuard(rank, processes)
-        self.meter = TrainingMeter(TrainingFlops.of(self.model), device, peak_flops(device, self.args.bf16))
+        self.meter = TrainingMeter(flops, device, peak_flops(device, self.args.bf16))
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         """Positions in order; which sample stands at a position is the mixture's plan."""
@@ -293,7 +301,7 @@ class RSUniVLMTrainer(Trainer):
             state = {name: tensor for name, tensor in state.items() if name not in tied}
             if lora := lora_config(self.model):
                 save_adapter(state, lora, partial / ADAPTER_FOLDER)
-                state = merged_state(state, lora.lora_alpha / lora.r)
+                state = merged_state(state, lora.lora_alpha / lora.r, parted_modules(self.model))
             state = {name: tensor.to(dtype) for name, tensor in state.items()}
             _write_model(self.model, state, dtype, partial)
             self.processing_class.save_pretrained(partial)
@@ -357,6 +365,6 @@ def _write_model(
     # save_pretrained notes the type of the model in memory; loaders should see the type of the file.
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
-    for part in (config, config["vision_config"], config["text_config"]):
+    for part in (config, *(config[name] for name in model.config.sub_configs)):
         part["dtype"] = str(dtype).removeprefix("torch.")
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from rsunivlm.inference.predictor import RSUniVLM
 from rsunivlm.models.counts import PRESETS
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
 from rsunivlm.tasks import Task
-from rsunivlm.training import run
+from rsunivlm.training import family_rsunivlm, run
 from rsunivlm.training.adaptations import (
     ADAPTATIONS,
     adaptation_of,
@@ -175,7 +175,7 @@ def test_a_recipe_refuses_what_does_not_fit(toy_recipe, start: Path, monkeypatch
     def refuse(*_: object) -> None:
         raise AssertionError("the model was built")
 
-    monkeypatch.setattr(run, "load_model", refuse)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse)
     with pytest.raises(ValueError, match=r"adaptation lora is a setting of stage 2"):
         load_recipe(toy_recipe(), 1, {"adaptation": "lora"})
     with pytest.raises(ValueError, match=r"adaptation must be one of gmoe, full, lora"):

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rsunivlm.data.collation import BatchInfo
-from rsunivlm.training import metrics, run
+from rsunivlm.training import family_rsunivlm, metrics, run
 from rsunivlm.training.metrics import TrainingFlops, TrainingMeter
 from rsunivlm.training.recipe import load_recipe
 from rsunivlm.training.stages import prepare_stage
@@ -120,7 +120,7 @@ def test_other_loggers_by_name(
     toy_recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     recipe = load_recipe(toy_recipe(), 1, {"log_to": name, "output": str(tmp_path / "out")})
-    monkeypatch.setattr(run, "load_model", lambda *_: pytest.fail("the model was built"))
+    monkeypatch.setattr(family_rsunivlm, "load_model", lambda *_: pytest.fail("the model was built"))
     with monkeypatch.context() as absent:
         absent.setattr(run, "find_spec", lambda _: None)
         with pytest.raises(ValueError, match=f"log_to={name} needs a package: pip install {name}"):

@@ -11,7 +11,14 @@ from peft.tuners.lora import LoraLayer
 from torch.testing import assert_close
 
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
-from rsunivlm.training.lora import SplitFeedForward, add_lora, lora_config, merged_state, save_adapter
+from rsunivlm.training.lora import (
+    SplitFeedForward,
+    add_lora,
+    lora_config,
+    merged_state,
+    parted_modules,
+    save_adapter,
+)
 
 OPTIONS = {"rank": 4, "alpha": 6, "dropout": 0.0}
 
@@ -45,7 +52,7 @@ def test_the_merged_model_equals_the_trained_one_and_pefts_merge(
     trained = logits(model, num_experts)
     assert not torch.allclose(trained, before, atol=1e-3)
 
-    state = merged_state(model.state_dict(), OPTIONS["alpha"] / OPTIONS["rank"])
+    state = merged_state(model.state_dict(), OPTIONS["alpha"] / OPTIONS["rank"], parted_modules(model))
     assert set(state) == names
     plain = RSUniVLMForConditionalGeneration(base.config).eval()
     plain.load_state_dict(state)

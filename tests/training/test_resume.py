@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from rsunivlm.data.loading import SampleLoader
-from rsunivlm.training import checkpointing, run
+from rsunivlm.training import checkpointing, family_rsunivlm, run
 from rsunivlm.training.checkpointing import CheckpointStore
 from rsunivlm.training.recipe import load_recipe
 from rsunivlm.training.trainer import RSUniVLMTrainer
@@ -117,7 +117,7 @@ def test_another_run_is_refused_by_what_differs_and_can_be_started_afresh(
     with pytest.raises(Interrupted):
         train("a")
     with monkeypatch.context() as patched:
-        patched.setattr(run, "load_model", lambda *_: pytest.fail("the model was built"))
+        patched.setattr(family_rsunivlm, "load_model", lambda *_: pytest.fail("the model was built"))
         with pytest.raises(
             ValueError, match=r"cannot be resumed: batch_size was 2, is 4; records.*differs\."
         ):

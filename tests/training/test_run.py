@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText
 
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
-from rsunivlm.training import run
+from rsunivlm.training import build, family_rsunivlm, run
 from rsunivlm.training.recipe import load_recipe
 
 
@@ -109,7 +109,7 @@ def test_a_bad_image_stops_the_run_and_leaves_nothing(toy_recipe, toy_data: Path
 def test_mistakes_are_refused_before_the_model_is_built(
     toy_recipe, monkeypatch: pytest.MonkeyPatch, stage: int, overrides: dict[str, str], message: str
 ) -> None:
-    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse_to_build)
     with pytest.raises(ValueError, match=message):
         run.train(load_recipe(toy_recipe(), stage, overrides))
 
@@ -117,7 +117,7 @@ def test_mistakes_are_refused_before_the_model_is_built(
 def test_a_start_that_does_not_fit_the_stage_is_refused_before_the_model_is_built(
     toy_recipe, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse_to_build)
     start = {"init_from": str(tiny_checkpoint)}
     with pytest.raises(ValueError, match="3 experts: run stage 2 to train these further, or set init_from"):
         run.train(load_recipe(toy_recipe(), 1, start))
@@ -138,7 +138,7 @@ def test_a_start_that_does_not_fit_the_stage_is_refused_before_the_model_is_buil
 def test_a_fused_loss_that_cannot_run_is_refused_before_the_model_is_built(
     toy_recipe, monkeypatch: pytest.MonkeyPatch, found: bool, gpu: bool, message: str
 ) -> None:
-    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse_to_build)
     monkeypatch.setattr(run, "find_spec", lambda _: found or None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     zero3 = Path(__file__).resolve().parents[2] / "scripts/zero3.json"
@@ -147,14 +147,14 @@ def test_a_fused_loss_that_cannot_run_is_refused_before_the_model_is_built(
 
 
 def test_an_empty_dataset_is_refused(toy_recipe, toy_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse_to_build)
     (toy_data / "train.jsonl").write_text("\n")
     with pytest.raises(ValueError, match=r"toy.*train\.jsonl is empty"):
         run.train(load_recipe(toy_recipe(), 1))
 
 
 def test_incomplete_checkpoints_are_refused(toy_recipe, tiny_checkpoint: Path, monkeypatch) -> None:
-    monkeypatch.setattr(run, "load_model", refuse_to_build)
+    monkeypatch.setattr(family_rsunivlm, "load_model", refuse_to_build)
     recipe = load_recipe(toy_recipe(), 2, {"init_from": str(tiny_checkpoint)})
     weights = tiny_checkpoint / "model.safetensors"
     tensors = load_file(weights)
@@ -190,21 +190,21 @@ def test_vision_weights_come_from_a_file(toy_recipe, make_tiny_model, tmp_path: 
         "model.vision.timm_args": json.dumps({**arguments, "global_pool": "avg"}),
     }
     recipe = load_recipe(toy_recipe(), 1, overrides)
-    model = run.load_model(recipe, run.load_processor(recipe))
+    model = build.load_model(recipe, build.load_processor(recipe))
     assert all(
         tensor.equal(backbone[name])
         for name, tensor in model.model.vision_tower.backbone.state_dict().items()
     )
     save_file({"x": torch.zeros(1)}, tmp_path / "vit.safetensors")
     with pytest.raises(ValueError, match=r"model\.vision\.weights: .*vit\.safetensors lacks"):
-        run.load_model(recipe, run.load_processor(recipe))
+        build.load_model(recipe, build.load_processor(recipe))
 
 
 def test_number_embeddings_begin_on_a_curve(toy_recipe) -> None:
     def numbers(start: str) -> torch.Tensor:
         recipe = load_recipe(toy_recipe(), 1, {"model.number_embeddings": start})
-        processor = run.load_processor(recipe)
-        weight = run.load_model(recipe, processor).get_input_embeddings().weight
+        processor = build.load_processor(recipe)
+        weight = build.load_model(recipe, processor).get_input_embeddings().weight
         rows = weight[[processor.tokenizer.convert_tokens_to_ids(str(number)) for number in range(101)]]
         return torch.nn.functional.cosine_similarity(rows[50:51, :32], rows[:, :32], dim=-1)  # of 64
 

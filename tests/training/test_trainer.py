@@ -7,6 +7,7 @@ from transformers import TrainerCallback
 from rsunivlm.data.collation import Collator
 from rsunivlm.data.dataset import TrainingSamples
 from rsunivlm.data.mixtures import Mixture
+from rsunivlm.training.metrics import TrainingFlops
 from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import prepare_stage
 from rsunivlm.training.trainer import RSUniVLMTrainer, replace_folder, training_arguments
@@ -27,6 +28,7 @@ def make_trainer(toy_data: Path, make_tiny_model, tiny_processor, tmp_path: Path
             train_dataset=TrainingSamples(Mixture.load(recipe.mixture), tiny_processor, samples, 500),
             processing_class=tiny_processor,
             learning_rates=recipe.learning_rates,
+            flops=TrainingFlops.of(model),
         )
 
     return make
