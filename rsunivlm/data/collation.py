@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -23,6 +23,18 @@ from rsunivlm.data.loading import BadImage, Sample
 from rsunivlm.models.chat import IGNORED
 
 LENGTH_STEP = 32
+
+
+class Pictured(Protocol):
+    """What shows images: pixels [n, 3, H, W] or embeddings [n, S, D]; the other is None."""
+
+    @property
+    def pixel_values(self) -> torch.Tensor | None:
+        """Images to encode."""
+
+    @property
+    def image_features(self) -> torch.Tensor | None:
+        """Images that were encoded before."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class Collator:
 
         Returns:
             `input_ids`, `attention_mask`, `labels` [B, L]; `loss_positions` [M], those of the flattened batch
-            before a supervised token; `loss_splits` of them per expert; the images, see `_images`;
+            before a supervised token; `loss_splits` of them per expert; the images, see `batch_images`;
             `expert_ids` [B]; `expert_splits`, rows per expert; `info`, a `BatchInfo`. Splits are tuples of
             ints.
         """
@@ -98,9 +110,9 @@ class Collator:
             "input_ids": _pad([row.input_ids for row in rows], length, self.pad_token_id),
             "attention_mask": _pad([torch.ones_like(row.input_ids) for row in rows], length, 0),
             "labels": labels_BL,
-            "loss_positions": _before_supervised(labels_BL),
+            "loss_positions": before_supervised(labels_BL),
             "loss_splits": tuple(loss_splits),
-            **_images(rows),
+            **batch_images(rows),
             "expert_ids": torch.tensor(experts),
             "expert_splits": tuple(experts.count(expert) for expert in range(self.num_experts)),
             "info": BatchInfo.of(rows, samples, [0] * len(rows)),
@@ -136,7 +148,7 @@ class PackCollator:
             token; `segment_lengths`, and for each segment in `segment_prefixes` the index of the one that it
             continues or -1; `expert_splits` (tokens per expert) and `loss_splits` (loss positions per
             expert); all tuples of ints, lengths and splits summing to L and M; the images in the order of the
-            segments, see `_images`; `info`, a `BatchInfo`.
+            segments, see `batch_images`; `info`, a `BatchInfo`.
         """
         given = [sample for pack in packs for sample in pack]
         row = _Row()
@@ -153,12 +165,12 @@ class PackCollator:
             "input_ids": torch.cat(row.ids)[None],
             "position_ids": torch.cat(row.positions)[None],
             "labels": labels_L[None],
-            "loss_positions": _before_supervised(labels_L),
+            "loss_positions": before_supervised(labels_L),
             "loss_splits": tuple(loss_splits),
             "segment_lengths": tuple(row.lengths),
             "segment_prefixes": tuple(row.prefixes),
             "expert_splits": tuple(expert_splits),
-            **_images([group[0] for _, group in groups]),
+            **batch_images([group[0] for _, group in groups]),
             "info": BatchInfo.of([sample for _, group in groups for sample in group], given, row.shared),
         }
 
@@ -217,7 +229,7 @@ def _usable(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.bad is None] or list(samples[:1])
 
 
-def _images(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+def batch_images(samples: Sequence[Pictured]) -> dict[str, torch.Tensor]:
     """`pixel_values` [n, 3, H, W] of the images to encode and `image_features` [m, S, D] of the others.
 
     Where there are both, `image_order` [N] says for each image of the batch, in order, where it stands among
@@ -251,7 +263,7 @@ def _num_supervised(sample: Sample) -> int:
     return int((sample.labels != IGNORED).sum())
 
 
-def _before_supervised(labels: torch.Tensor) -> torch.Tensor:
+def before_supervised(labels: torch.Tensor) -> torch.Tensor:
     """Positions, in the flattened batch, of the tokens whose next token is supervised.
 
     The first token of a sample never is, nor is the first behind its images, where the rest of a sample that
