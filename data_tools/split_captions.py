@@ -4,8 +4,8 @@ Every record gets ``targets`` with ``theme``, ``objects`` and ``relations`` besi
 caption, split by `rsunivlm.captions`. The caption itself stays as it is: one file serves both stages.
 
 A caption of one sentence is all theme. Sets such as RSICD have five such captions per image, and apart they
-would leave two of three experts without a word. ``--join`` makes one record per image of them: its distinct
-captions, in order, are the sentences of one caption.
+would leave two of three experts without a word. ``--join`` makes one record per image of them: the distinct
+sentences of its captions (and of the references in ``targets``), in order, are one caption.
 
 What the split does to a file is measured and printed: words kept, and how often each part is empty.
 """
@@ -123,7 +123,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("records", type=Path, help="record file of captions, e.g. data/rsicd/training/cap_train.jsonl")
     add("--out", type=Path, required=True, help=f"folder for a file of the same name and {SUMMARY}")
-    add("--join", action="store_true", help="one record per image, of its distinct captions")
+    add("--join", action="store_true", help="one record per image, of all its captions")
     add("--random", action="store_true", help="deal the sentences out at random (a control)")
     add("--seed", type=int, default=0, help="of --random (default: 0)")
     parser.set_defaults(run=_run)
@@ -160,8 +160,13 @@ def _joined(records: Iterable[Record], counts: SplitCounts) -> Iterator[Record]:
     for record in _checked(records, counts):
         about.setdefault(record.images, []).append(record)
     for first, *others in about.values():
-        captions = [record.turns[0].answer for record in (first, *others)]
+        captions = [caption for record in (first, *others) for caption in _captions(record)]
         yield replace(first, turns=(Turn(first.turns[0].prompt, join_captions(captions)),))
+
+
+def _captions(record: Record) -> list[str]:
+    known = record.targets if isinstance(record.targets, dict) else {}
+    return [record.turns[0].answer, *known.get("references", [])]
 
 
 def _show(counts: SplitCounts, out: Path) -> None:

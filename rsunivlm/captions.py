@@ -122,8 +122,8 @@ def join_parts(parts: Mapping[str, str]) -> str:
 
 
 def join_captions(captions: Sequence[str]) -> str:
-    """One caption of several about the same image: each distinct one once, in order."""
-    return " ".join(dict.fromkeys(caption.strip() for caption in captions))
+    """One caption of several about the same image: each of their sentences once, in order."""
+    return " ".join(dict.fromkeys(sentence for caption in captions for sentence in sentences(caption)))
 
 
 def _sentences_of(caption: str) -> list[str]:

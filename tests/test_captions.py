@@ -117,5 +117,6 @@ def test_a_caption_without_a_word_is_refused(empty: str) -> None:
             split(empty)
 
 
-def test_joining_takes_each_caption_once() -> None:
+def test_joining_takes_each_sentence_once() -> None:
     assert join_captions(["a road . ", "trees .", "a road ."]) == "a road . trees ."
+    assert join_captions(["a road . trees .", "trees .", "a car ."]) == "a road . trees . a car ."
