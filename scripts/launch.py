@@ -1,8 +1,8 @@
 """Start a training stage: choose the recipe, make its data, train.
 
-`train_stage1.sh` and `train_stage2.sh` call `run`. The arguments are a recipe (a file, or the name of one in
+The scripts `train_*.sh` call `run`. The arguments are a recipe (a file, or the name of one in
 `scripts/recipes`) and overrides, ``key=value`` or ``--key value``. Without a recipe the paper's runs if its
-datasets and base weights are in place, else the bundled `quick` recipe, after saying what is missing.
+datasets and base weights are in place, else a bundled quick one, after saying what is missing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,18 @@ RANK = int(os.environ.get("RANK", 0))
 LOCAL_RANK = int(os.environ.get("LOCAL_RANK", 0))
 
 # Commands that fill a folder -> the file they write last. The folder alone says nothing: some work inside it.
-FINISHED = {"convert": "conversion.json", "synth": "manifest.json", "tokenizer": "tokenizer.json"}
+FINISHED = {
+    "convert": "conversion.json",
+    "synth": "manifest.json",
+    "tokenizer": "tokenizer.json",
+    "split-captions": "split.json",
+}
+# Family -> its recipe for real weights and data, and one that runs anywhere.
+DEFAULTS = {"rsunivlm": ("paper", "quick"), "rs_moe": ("rs_moe", "rsmoe_quick")}
 
 
-def run(stage: Literal[1, 2]) -> NoReturn:
-    """Run one stage as a program."""
+def run(stage: Literal[1, 2], family: str = "rsunivlm") -> NoReturn:
+    """Run one stage of a model family as a program."""
     code = 1  # of an error that nothing catches
 
     def leave() -> None:
@@ -45,12 +52,12 @@ def run(stage: Literal[1, 2]) -> NoReturn:
         # gloo threads sometimes abort the process, though all is done. Registered before any library is
         # imported, this comes last: after whatever loggers and loader workers do at the end.
         atexit.register(leave)
-    code = main(stage)
+    code = main(stage, family=family)
     sys.exit(code)
 
 
-def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; returns the exit code (2 for the user's mistakes)."""
+def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None, *, family: str = "rsunivlm") -> int:
+    """Run one stage of a model family; returns the exit code (2 for the user's mistakes)."""
     share_cores()
     if absent := [name for name in ("accelerate", "tensorboard") if find_spec(name) is None]:
         return refuse(f"training needs {' and '.join(absent)}: pip install -e '.[train]'")
@@ -61,8 +68,10 @@ def main(stage: Literal[1, 2], arguments: Sequence[str] | None = None) -> int:
 
     try:
         named, overrides = split_arguments(sys.argv[1:] if arguments is None else arguments)
-        path = recipe_file(named) if named else default_recipe(stage)
+        path = recipe_file(named) if named else default_recipe(stage, family)
         recipe = load_recipe(path, stage, parse_overrides(overrides))
+        if recipe.family != family:
+            raise ValueError(f"{path} is a recipe for {recipe.family}, this script trains {family}")
         for folder, command in recipe.prepare.items():
             prepare(Path(folder), command)
         output = train(recipe)
@@ -100,29 +109,28 @@ def recipe_file(name: str) -> Path:
     return bundled if bundled.is_file() else Path(name)
 
 
-def default_recipe(stage: Literal[1, 2]) -> Path:
-    """The paper's recipe if it can run, else `quick`."""
-    paper = recipe_file("paper")
+def default_recipe(stage: Literal[1, 2], family: str = "rsunivlm") -> Path:
+    """The paper's recipe if it can run, else a quick one."""
+    paper, quick = map(recipe_file, DEFAULTS[family])
     missing = missing_inputs(paper, stage)
     if not missing:
         say(f"recipe: {paper}")
         return paper
     say("The paper's recipe cannot run here. Missing:", *[f"  {item}" for item in missing], sep="\n")
-    say(f"Running the bundled quick recipe instead: {recipe_file('quick')}")
-    return recipe_file("quick")
+    say(f"Running the bundled quick recipe instead: {quick}")
+    return quick
 
 
 def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
     """What a recipe needs and does not find, and how to make it: starting checkpoint and mixture."""
-    from rsunivlm.training.build import check_checkpoint
     from rsunivlm.training.recipe import load_recipe
-    from rsunivlm.training.run import load_mixture
+    from rsunivlm.training.run import FAMILIES, load_mixture
 
     recipe = load_recipe(path, stage)
     missing = []
     if recipe.start_dir is not None:
         try:
-            check_checkpoint(recipe.start_dir)
+            FAMILIES[recipe.family](recipe).load_processor()
         except ValueError as error:
             # What is missing, without the advice that follows it.
             missing.append(f"starting weights: {str(error).partition(';')[0]}")
@@ -130,7 +138,7 @@ def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
         load_mixture(recipe)
     except ValueError as error:
         missing.append(f"data: {error}")
-        if isinstance(recipe.mixture, str):
+        if isinstance(recipe.mixture, str) and recipe.family == "rsunivlm":
             missing += _how_to_mix(stage, Path(recipe.mixture))
     return missing
 

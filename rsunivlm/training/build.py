@@ -51,13 +51,13 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
         if recipe.stage == 2 and not recipe.start_dir.exists():
             raise ValueError(f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from")
         config = check_checkpoint(recipe.start_dir)
-        _check_context(recipe, config)
+        check_length(recipe, config.text_config)
         if recipe.stage == 1:
             check_dense(config)
         return RSUniVLMProcessor.from_pretrained(recipe.start_dir)
-    tokenizer = _tokenizer(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
     config = _config(recipe.model, tokenizer)
-    _check_context(recipe, config)
+    check_length(recipe, config.text_config)
     return RSUniVLMProcessor.for_config(config, tokenizer)
 
 
@@ -74,16 +74,21 @@ def load_model(recipe: Recipe, processor: RSUniVLMProcessor) -> RSUniVLMForCondi
             recipe.start_dir, dtype=torch.float32, use_safetensors=True
         )
     model = RSUniVLMForConditionalGeneration(_config(recipe.model, processor.tokenizer))
-    weights = recipe.model.get("vision", {}).get("weights", "none")
-    if weights != "none":
-        _load_vision_weights(model.model.vision_tower, weights)
+    load_vision_weights(model.model.vision_tower, recipe.model.get("vision", {}).get("weights", "none"))
     if recipe.model.get("number_embeddings", "random") == "sine":
         _order_numbers(model, processor.tokenizer)
     return model
 
 
-def check_checkpoint(folder: Path) -> RSUniVLMConfig:
-    """Check that a folder holds a complete RSUniVLM checkpoint, reading only configuration and headers.
+def check_checkpoint(
+    folder: Path, config_class: Any = RSUniVLMConfig, model_class: Any = RSUniVLMForConditionalGeneration
+) -> Any:
+    """Check that a folder holds a complete checkpoint of a family, reading only configuration and headers.
+
+    Args:
+        folder: The checkpoint.
+        config_class: Configuration of the family.
+        model_class: Its model.
 
     Returns:
         Its configuration.
@@ -96,13 +101,13 @@ def check_checkpoint(folder: Path) -> RSUniVLMConfig:
     if not (folder / "config.json").is_file():
         raise ValueError(f"checkpoint {folder} has no config.json; set init_from to a folder that has")
     try:
-        fields, _ = RSUniVLMConfig.get_config_dict(folder)
+        fields, _ = config_class.get_config_dict(folder)
     except OSError as error:
         raise ValueError(f"checkpoint {folder}: config.json is damaged; copy it again") from error
-    if fields.get("model_type") != RSUniVLMConfig.model_type:
+    if fields.get("model_type") != config_class.model_type:
         raise ValueError(
             f"checkpoint {folder} is of type {fields.get('model_type')!r}, not "
-            f"{RSUniVLMConfig.model_type!r}; set init_from to a checkpoint of this project"
+            f"{config_class.model_type!r}; set init_from to a checkpoint of this project and family"
         )
     stored: set[str] = set()
     for file in folder.glob("*.safetensors"):
@@ -113,10 +118,11 @@ def check_checkpoint(folder: Path) -> RSUniVLMConfig:
             raise ValueError(
                 f"checkpoint {folder}: {file.name} is damaged ({error}); copy it again"
             ) from error
-    config = RSUniVLMConfig.from_dict(fields)
-    require_float_weights(config, "training")
+    config = config_class.from_dict(fields)
+    if isinstance(config, RSUniVLMConfig):
+        require_float_weights(config, "training")
     with torch.device("meta"):
-        model = RSUniVLMForConditionalGeneration(config)
+        model = model_class(config)
     missing = sorted(set(model.state_dict()) - stored - set(model.all_tied_weights_keys))
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
@@ -124,8 +130,13 @@ def check_checkpoint(folder: Path) -> RSUniVLMConfig:
     return config
 
 
-def _check_context(recipe: Recipe, config: RSUniVLMConfig) -> None:
-    context = config.text_config.max_position_embeddings
+def check_length(recipe: Recipe, text_config: Any) -> None:
+    """Check that the language model has positions for the recipe's longest rows.
+
+    Raises:
+        ValueError: It has not; names both numbers.
+    """
+    context = text_config.max_position_embeddings
     if recipe.max_length > context:
         raise ValueError(
             f"max_length={recipe.max_length} is above the model's context of {context} tokens; "
@@ -133,14 +144,28 @@ def _check_context(recipe: Recipe, config: RSUniVLMConfig) -> None:
         )
 
 
-def _tokenizer(section: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    source = section.get("tokenizer")
+def load_tokenizer(
+    section: Mapping[str, Any], key: str = "tokenizer", default: PreTrainedTokenizerBase | None = None
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that a recipe's `model` section names.
+
+    Args:
+        section: The section.
+        key: Which of its tokenizers.
+        default: Where the section names none.
+
+    Raises:
+        ValueError: It names none and there is no default, or it cannot be loaded; names the key.
+    """
+    source = section.get(key)
+    if not source and default is not None:
+        return default
     if not source:
-        raise ValueError("no model to start from: set init_from, or describe a model and its model.tokenizer")
+        raise ValueError(f"no model to start from: set init_from, or describe a model and its model.{key}")
     try:
         return AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise ValueError(f"model.tokenizer: cannot load {source!r}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"model.{key}: cannot load {source!r}: {str(error).splitlines()[0]}") from error
 
 
 def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> RSUniVLMConfig:
@@ -150,9 +175,9 @@ def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> R
     top = {key: value for key, value in section.items() if key not in not_fields}
     if section.get("number_embeddings", "random") not in ("random", "sine"):
         raise ValueError(f"model.number_embeddings is sine or random, not {section['number_embeddings']!r}")
-    _check_fields(vision, RSUniVLMVisionConfig, "model.vision.")
-    _check_fields(text, RSUniVLMTextConfig, "model.text.")
-    _check_fields(top, RSUniVLMConfig, "model.")
+    check_fields(vision, RSUniVLMVisionConfig, "model.vision.")
+    check_fields(text, RSUniVLMTextConfig, "model.text.")
+    check_fields(top, RSUniVLMConfig, "model.")
     ids = {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
@@ -170,7 +195,17 @@ def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> R
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
 
 
-def _check_fields(settings: Any, config_class: type[PreTrainedConfig], prefix: str) -> None:
+def check_fields(settings: Any, config_class: type[PreTrainedConfig], prefix: str) -> None:
+    """Check that every setting is a field of a configuration.
+
+    Args:
+        settings: What a recipe says.
+        config_class: Whose fields they must be.
+        prefix: Of the settings' names in messages, e.g. `model.text.`.
+
+    Raises:
+        ValueError: One is not, or the settings are no mapping; names it.
+    """
     if not isinstance(settings, Mapping):
         raise ValueError(f"{prefix.rstrip('.')} must be a mapping of settings")
     known = {field.name for field in dataclasses.fields(config_class)}
@@ -179,8 +214,19 @@ def _check_fields(settings: Any, config_class: type[PreTrainedConfig], prefix: s
             raise ValueError(f"unknown setting {prefix}{key}; {config_class.__name__} has no such field")
 
 
-def _load_vision_weights(tower: TimmVisionTower, weights: str) -> None:
+def load_vision_weights(tower: TimmVisionTower, weights: str) -> None:
+    """Fill a vision tower.
+
+    Args:
+        tower: In memory.
+        weights: `timm` for its published weights, the path of a file, or `none`.
+
+    Raises:
+        ValueError: There is no such file, or it lacks weights of the tower.
+    """
     config: Any = tower.config
+    if weights == "none":
+        return
     if weights == "timm":
         import timm  # imports torchvision, which only this needs
 

@@ -12,6 +12,7 @@ The paper's row counts 987,007,008 parameters at run time, 23,003,136 too many: 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,39 @@ _LAYERS = r"model\.language_model\.layers\.\d+\."
 _ATTENTION = r"self_attn\.(q|k|v|o)_proj"
 _FEED_FORWARD = r"mlp\.(gate|up|down)_proj"
 _TOWER = r"model\.vision_tower\.backbone\.blocks\.\d+\.attn\.qkv\.(q|k|v)_proj"
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """LoRA on the parts of a model (`add_lora_to`).
+
+    Attributes:
+        rank: Of the changes.
+        alpha: Their scale times `rank`.
+        dropout: Share of inputs to the changes that is dropped.
+        targets: `all` linear layers, or the last parts of the names of those meant.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all"
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> LoraSettings:
+        """From a recipe's mapping.
+
+        Raises:
+            ValueError: An unknown key or an impossible value; names it.
+        """
+        if unknown := sorted(set(settings) - {field.name for field in fields(cls)}):
+            known = ", ".join(field.name for field in fields(cls))
+            raise ValueError(f"lora: unknown setting {unknown[0]!r}; there are {known}")
+        targets = settings.get("targets", cls.targets)
+        found = replace(cls(**settings), targets=targets if targets == "all" else tuple(targets))
+        if found.rank < 1 or found.alpha <= 0 or not 0 <= found.dropout < 1:
+            raise ValueError("lora: rank and alpha must be above 0, dropout at least 0 and below 1")
+        return found
 
 
 class SplitFeedForward(nn.Module):
@@ -115,6 +149,44 @@ def add_lora(
     inject_adapter_in_model(config, model)
     model.model.vision_tower.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(True)
+
+
+def add_lora_to(model: nn.Module, parts: Mapping[str, nn.Module], settings: LoraSettings) -> None:
+    """Put LoRA on the linear layers of parts of a model, in place, and freeze everything but it.
+
+    Args:
+        model: Any.
+        parts: Its modules by their names in it; heads of language models are left as they are.
+        settings: How.
+
+    Raises:
+        ValueError: peft is not installed, or a target is no linear layer of a part; names it.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise ValueError("lora needs peft: pip install -e '.[train]'") from error
+    layers = [
+        f"{prefix}.{name}"
+        for prefix, part in parts.items()
+        for name, module in part.named_modules()
+        if isinstance(module, nn.Linear) and not name.endswith("lm_head")
+    ]
+    if settings.targets != "all":
+        ends = {layer.rpartition(".")[2] for layer in layers}
+        if missing := [target for target in settings.targets if target not in ends]:
+            raise ValueError(
+                f"lora: no linear layer is named {missing[0]!r}; there are {', '.join(sorted(ends))}"
+            )
+        layers = [layer for layer in layers if layer.rpartition(".")[2] in settings.targets]
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=layers,
+        task_type="CAUSAL_LM",
+    )
+    inject_adapter_in_model(config, model)
 
 
 def lora_config(model: nn.Module) -> Any:

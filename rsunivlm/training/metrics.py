@@ -56,24 +56,26 @@ class TrainingFlops:
         per_token: of the language model, for a token that is not supervised.
         per_image: of vision tower and connector, for an image that is encoded.
         per_target: of the head and of what the last layer does for it, for a supervised token.
+        per_sample: of what looks at an image anew for every sample.
     """
 
     per_token: float
     per_image: float
     per_target: float
+    per_sample: float = 0.0
 
     @classmethod
     def of(cls, model: RSUniVLMForConditionalGeneration) -> TrainingFlops:
         """Count a model as it stands, with what is frozen in it."""
         core = model.model
-        tower, connector = _flops(core.vision_tower), _flops(core.multi_modal_projector)
+        tower, connector = module_flops(core.vision_tower), module_flops(core.multi_modal_projector)
         # CODEPATH: a token router's balance loss reads every token of the last layer.
         routed = model.config.text_config.num_routed_experts
         last = 0 if routed else _network_flops(core.language_model.layers[-1].mlp)
         return cls(
             per_token=sum(map(_layer_flops, core.language_model.layers)) - last,
             per_image=model.config.num_image_tokens * (tower + connector),
-            per_target=_flops(model.lm_head, gradient_passes=True) + last,
+            per_target=module_flops(model.lm_head, gradient_passes=True) + last,
         )
 
 
@@ -118,6 +120,7 @@ class TrainingMeter:
             self.flops.per_token * sum(info.lengths)
             + self.flops.per_image * num_images
             + self.flops.per_target * sum(info.supervised)
+            + self.flops.per_sample * len(info.names)
         )
         tasks = torch.tensor([_TASKS[task] for task in info.tasks])
         tasks_M = tasks.repeat_interleave(torch.tensor(info.supervised)).to(self.device, non_blocking=True)
@@ -154,7 +157,7 @@ class TrainingMeter:
         return report
 
 
-def _flops(module: nn.Module, gradient_passes: bool = False) -> int:
+def module_flops(module: nn.Module, gradient_passes: bool = False) -> int:
     """Operations for one position that meets every parameter once.
 
     Args:
@@ -168,11 +171,11 @@ def _flops(module: nn.Module, gradient_passes: bool = False) -> int:
 
 def _layer_flops(layer: Any) -> int:
     """Operations of a layer of the language model for one token."""
-    everything = _flops(layer, gradient_passes=True)
-    return everything - _flops(layer.mlp, gradient_passes=True) + _network_flops(layer.mlp)
+    everything = module_flops(layer, gradient_passes=True)
+    return everything - module_flops(layer.mlp, gradient_passes=True) + _network_flops(layer.mlp)
 
 
 def _network_flops(mlp: Any) -> int:
     """Operations of a feed-forward network for one token, which does not meet all experts."""
     trained = any(parameter.requires_grad for parameter in mlp.parameters())
-    return _flops(mlp, gradient_passes=True) - mlp.idle_parameters * (6 if trained else 4)
+    return module_flops(mlp, gradient_passes=True) - mlp.idle_parameters * (6 if trained else 4)

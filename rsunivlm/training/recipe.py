@@ -55,6 +55,11 @@ class Recipe:
         name: Name of the recipe; its results go to `runs/<name>` unless `output` says otherwise.
         stage: 1 trains vision tower, connector and language model; 2 the experts only.
         family: Which model the recipe trains; the scripts of a family take only its recipes.
+        lora: RS-MoE, stage 1: train low-rank changes of Q-Former and language model only, e.g. `{rank: 16}`
+            (see `rsunivlm.training.lora.LoraSettings`); empty trains both whole.
+        experts: RS-MoE, stage 2: fields of `RSMoEConfig` that the stage sets, e.g. `{adapter_rank: 8}`.
+        targets: RS-MoE, stage 2: what each expert learns, e.g. `{details: [objects, relations]}`, `caption`
+            for the whole caption; an expert that is not named learns the part of its own name.
         mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
             `rsunivlm.data.mixtures`). Content without a seed of its own takes the run's.
         adaptation: What stage 2 makes of the dense model: the paper's experts, or a system to compare them
@@ -114,7 +119,10 @@ class Recipe:
     name: str
     stage: Stage
     mixture: dict[str, Any] | str
-    family: Literal["rsunivlm"] = "rsunivlm"
+    family: Literal["rsunivlm", "rs_moe"] = "rsunivlm"
+    lora: dict[str, Any] = field(default_factory=dict)
+    experts: dict[str, Any] = field(default_factory=dict)
+    targets: dict[str, Any] = field(default_factory=dict)
     adaptation: Literal["gmoe", "full", "lora", "moe", "ffn_only", "gmoe_random", "gmoe_shared_lora"] = "gmoe"
     adaptation_options: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
@@ -164,6 +172,11 @@ class Recipe:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.warmup_ratio >= 1:
             raise ValueError(f"warmup_ratio is a share of the steps, below 1, got {self.warmup_ratio}")
+        for key in ("lora", "experts", "targets"):
+            if self.family != "rs_moe" and getattr(self, key):
+                raise ValueError(f"{key} is a setting of RS-MoE; it needs family: rs_moe")
+        if self.family != "rsunivlm" and (self.adaptation != "gmoe" or self.adaptation_options):
+            raise ValueError(f"adaptation {self.adaptation} is a setting of RSUniVLM, not of {self.family}")
         if self.stage == 1 and (self.adaptation != "gmoe" or self.adaptation_options):
             raise ValueError(f"adaptation {self.adaptation} is a setting of stage 2; put it under stage2:")
 

@@ -31,6 +31,7 @@ from rsunivlm.data.mixtures import Mixture
 from rsunivlm.models.losses import liger_cross_entropy
 from rsunivlm.training.checkpointing import CheckpointStore, binding_settings, run_identity
 from rsunivlm.training.family import Family
+from rsunivlm.training.family_rs_moe import RSMoEFamily
 from rsunivlm.training.family_rsunivlm import RSUniVLMFamily
 from rsunivlm.training.features import attach_features
 from rsunivlm.training.guards import Quarantine
@@ -38,7 +39,7 @@ from rsunivlm.training.recipe import Recipe
 from rsunivlm.training.stages import freeze_parts
 from rsunivlm.training.trainer import CheckpointEvery, PublishEvery, RSUniVLMTrainer, training_arguments
 
-FAMILIES: Mapping[str, type[Family]] = MappingProxyType({"rsunivlm": RSUniVLMFamily})
+FAMILIES: Mapping[str, type[Family]] = MappingProxyType({"rsunivlm": RSUniVLMFamily, "rs_moe": RSMoEFamily})
 _PACKAGES = ("rsunivlm", "torch", "transformers", "accelerate", "deepspeed", "timm", "numpy", "pillow")
 
 

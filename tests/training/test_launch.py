@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 STAGES = [SCRIPTS / f"train_stage{stage}.sh" for stage in (1, 2)]
+RS_MOE_STAGES = [SCRIPTS / f"train_rs_moe_stage{stage}.sh" for stage in (1, 2)]
 # Each ZeRO configuration costs some 20 s; the rest run when asked for.
 ALL_LEVELS = "RSUNIVLM_TEST_ALL_ZERO" in os.environ
 
@@ -53,7 +54,7 @@ def command(*arguments: object, cwd: Path, **environment: str) -> subprocess.Com
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-@pytest.mark.parametrize("script", STAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", STAGES + RS_MOE_STAGES, ids=lambda path: path.name)
 def test_scripts_are_both_bash_and_python(script: Path) -> None:
     checked = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=True)
     assert checked.stderr == ""
@@ -65,6 +66,11 @@ def test_bash_runs_a_stage(toy_recipe, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1].startswith("stage 1 is done: ")
     assert (tmp_path / "runs/toy/stage1/model.safetensors").is_file()
+
+
+def test_a_script_refuses_recipes_of_the_other_family(launch, toy_recipe, capsys) -> None:
+    assert launch.main(1, [str(toy_recipe())], family="rs_moe") == 2
+    assert "is a recipe for rsunivlm, this script trains rs_moe" in capsys.readouterr().err
 
 
 @pytest.mark.distributed
