@@ -78,7 +78,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"--out {args.out} is a folder; name a file")
     first, second = read_run(args.first), read_run(args.second)
     protocol = given_protocol(args, first.module)
-    pairs = _pairs(first, second)
+    pairs = paired(first, second)
     comparison = {
         "task": first.task.value,
         "benchmark": first.predictions[0].benchmark,
@@ -172,7 +172,7 @@ def difference(
     }
 
 
-def _pairs(first: Run, second: Run) -> dict[str, tuple[Prediction, Prediction]]:
+def paired(first: Run, second: Run) -> dict[str, tuple[Prediction, Prediction]]:
     """Both runs' predictions by question.
 
     Raises:
