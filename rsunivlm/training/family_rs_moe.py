@@ -9,8 +9,8 @@ in both, so `feature_cache` serves both. From scratch, the recipe's `model` sect
       tokenizer: playground/checkpoints/nano      # folder or hub name
       qformer_tokenizer: google-bert/bert-base-uncased    # by default the same as the language model's
       vision: {timm_model: tf_efficientnet_lite0, ..., weights: timm}
-      qformer: {hidden_size: 256, ...}            # fields of transformers' InstructBlipQFormerConfig
-      text: {model_type: qwen2, hidden_size: 256, ...}    # or any other causal language model
+      qformer: {hidden_size: 256, ...}            # fields of transformers' InstructBlipQFormerConfig, weights
+      text: {model_type: qwen2, hidden_size: 256, ...}    # or any other causal language model; or its weights
       num_query_tokens: 16                        # and any other field of RSMoEConfig
 
 A stage 1 with `experts` trains everything at once: the ablation of the two stages.
@@ -45,6 +45,7 @@ from rsunivlm.training.features import ImageEncoder
 from rsunivlm.training.lora import LoraSettings, add_lora_to
 from rsunivlm.training.metrics import TrainingFlops, module_flops
 from rsunivlm.training.recipe import Recipe
+from rsunivlm.training.rs_moe_parts import WEIGHTS, load_parts, text_fields
 
 # Sections of a recipe's `model` that are no fields of the configuration.
 _SECTIONS = ("tokenizer", "qformer_tokenizer", "vision", "qformer", "text")
@@ -102,6 +103,7 @@ class RSMoEFamily(Family):
         if recipe.start_dir is None:
             model = RSMoEForConditionalGeneration(config)
             load_vision_weights(model.vision_tower, recipe.model.get("vision", {}).get("weights", "none"))
+            load_parts(model, recipe.model)
         else:
             model = RSMoEForConditionalGeneration.from_pretrained(
                 recipe.start_dir, dtype=torch.float32, use_safetensors=True
@@ -194,12 +196,13 @@ def _described(
     vision = {key: value for key, value in section.get("vision", {}).items() if key != "weights"}
     top = {key: value for key, value in section.items() if key not in _SECTIONS}
     check_fields(vision, RSUniVLMVisionConfig, "model.vision.")
-    check_fields(section.get("qformer", {}), InstructBlipQFormerConfig, "model.qformer.")
+    qformer = {key: value for key, value in section.get("qformer", {}).items() if key != WEIGHTS}
+    check_fields(qformer, InstructBlipQFormerConfig, "model.qformer.")
     check_fields(top, RSMoEConfig, "model.")
-    text = {"model_type": "qwen2", **section.get("text", {})}
+    text = {"model_type": "qwen2", **text_fields(section.get("text", {}))}
+    own = {key: value for key, value in section.get("text", {}).items() if key not in ("model_type", WEIGHTS)}
     if text["model_type"] in CONFIG_MAPPING:  # else the configuration refuses it
-        fields = {key: value for key, value in text.items() if key != "model_type"}
-        check_fields(fields, CONFIG_MAPPING[text["model_type"]], "model.text.")
+        check_fields(own, CONFIG_MAPPING[text["model_type"]], "model.text.")
     ids = {
         "vocab_size": len(tokenizer),
         "pad_token_id": tokenizer.pad_token_id,
@@ -207,12 +210,17 @@ def _described(
         "eos_token_id": tokenizer.eos_token_id,
     }
     try:
-        return RSMoEConfig(
+        config = RSMoEConfig(
             vision_config=vision,
-            qformer_config={"vocab_size": len(qformer_tokenizer), **section.get("qformer", {})},
+            qformer_config={"vocab_size": len(qformer_tokenizer), **qformer},
             text_config={**ids, **text},
             image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
             **{**top, **experts},
         )
     except (StrictDataclassError, ValueError, TypeError) as error:
         raise ValueError(f"model: {' '.join(str(error).split())}") from error
+    if len(tokenizer) > config.text_config.vocab_size:
+        raise ValueError(
+            f"model.tokenizer has {len(tokenizer)} tokens, the language model {config.text_config.vocab_size}"
+        )
+    return config
