@@ -202,6 +202,11 @@ def test_without_data_the_quick_recipe_runs_and_says_why(
     mix = "python -m data_tools mix stage1 --data data --out data/mixtures/stage1.yaml"
     assert lines[5] == f"  and then: {mix}"
     assert lines[6].startswith("Running the bundled quick recipe instead")
+    for stage in (1, 2):
+        assert launch.default_recipe(stage, "rs_moe").name == "rsmoe_quick.yaml"
+        lines = capsys.readouterr().out.splitlines()
+        assert "'records' file" in lines[-2]
+        assert lines[-1].endswith("rsmoe_quick.yaml")
 
 
 def test_the_paper_recipe_runs_once_its_mixture_is_there(
