@@ -21,8 +21,8 @@ PARTS = ("theme", "objects", "relations")
 
 # A stop ends a sentence where a blank or the text's end follows; published captions often detach it.
 _STOP = re.compile(r"[.!?]+[\"')\]]*(?=\s|\Z)")
-# What stands before an attached stop that ends no sentence: common abbreviations and single letters.
-_NO_END = re.compile(r"(?:\b(?:e\.g|i\.e|etc|approx|vs|no|fig|st|dr|mr|mrs)|\b[A-Za-z])\Z", re.IGNORECASE)
+# Before an attached stop these are abbreviations, which end no sentence.
+_NO_END = re.compile(r"\b(?:e\.g|i\.e|etc|approx|vs|no|fig|st|dr|mr|mrs)\Z", re.IGNORECASE)
 
 _PICTURE = r"(?:image|picture|photo|photograph|frame|scene)"
 _WHERE = (

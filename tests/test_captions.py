@@ -39,7 +39,7 @@ def test_a_stop_ends_a_sentence_but_not_a_number_or_an_abbreviation() -> None:
         "Vehicles, e.g. cars, stand there!",
         "How many?",
     ]
-    assert sentences("Plan B. shows it. no stop\nnext line") == ["Plan B. shows it.", "no stop", "next line"]
+    assert sentences("An L. It has no stop\nnext line") == ["An L.", "It has no stop", "next line"]
     assert sentences('He said "a road." . Trees ...') == ['He said "a road." .', "Trees ..."]
     assert sentences(" \n ") == []
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+from rsunivlm.captions import sentences
 
 
 def concatenate(drafts: Sequence[str]) -> str:
     """Drafts one behind the other, each sentence once: the first time, whatever its case and full stop."""
     said: dict[str, str] = {}
     for draft in drafts:
-        for sentence in _SENTENCE_END.split(draft.strip()):
+        for sentence in sentences(draft):
             plain = " ".join(re.findall(r"\w+", sentence.lower()))
             if plain:
-                said.setdefault(plain, sentence.strip())
+                said.setdefault(plain, sentence)
     return " ".join(sentence if sentence[-1] in ".!?" else f"{sentence}." for sentence in said.values())
 
 
