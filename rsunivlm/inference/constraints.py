@@ -80,18 +80,16 @@ class Constraints:
         Raises:
             ValueError: Labels that cannot be told apart, or an empty choice; names them.
         """
-        if request.choices is not None:
-            return self._kept("choices", tuple(request.choices))
+        choices = closed_list(request, route)
+        if choices is not None:
+            return self._kept("choices", choices)
         kind = route.task.answer_kind
         if kind == "boxes":
             return self._kept("boxes", None)
         if kind == "mask":
             labels = mask_labels(request, route)
             return None if labels is None else self._kept("mask", labels)
-        listed = template_slot(request.prompt, route.task, "classes") if route.task is Task.SC else None
-        if listed is None:
-            return None
-        return self._kept("choices", tuple(name for part in listed.split(",") if (name := part.strip())))
+        return None
 
     def _build(self, kind: str, values: tuple[str, ...]) -> Constraint:
         if kind == "choices":
@@ -102,6 +100,14 @@ class Constraints:
         automaton = mask_grammar(self._mask_codec, labels, self._encode, self._end)
         pieces = MaskPieces.of(self._mask_codec, labels, self._encode)
         return Constraint(automaton, pieces, RowDraft(self._mask_codec, labels, self._encode))
+
+
+def closed_list(request: Request, route: Route) -> tuple[str, ...] | None:
+    """The answers that are allowed: the choices of the request or the classes in its prompt; else None."""
+    if request.choices is not None:
+        return tuple(request.choices)
+    listed = template_slot(request.prompt, route.task, "classes") if route.task is Task.SC else None
+    return None if listed is None else tuple(name for part in listed.split(",") if (name := part.strip()))
 
 
 def mask_labels(request: Request, route: Route) -> tuple[str, ...] | None:

@@ -32,11 +32,10 @@ class Predictor(ABC):
         mask_codec: How masks are written.
     """
 
+    model: Any
+    processor: Any
     box_codec: BoxCodec
     mask_codec: MaskCodec
-
-    def __init__(self, model: Any, processor: Any) -> None:
-        self.model, self.processor = model.eval(), processor
 
     @classmethod
     @abstractmethod

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 if TYPE_CHECKING:
     from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
     from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
+    from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
@@ -42,6 +43,19 @@ def weights_checksum(model: torch.nn.Module) -> str:
     return checksum.weights_checksum(model)
 
 
+def load_frontend(checkpoint: str | os.PathLike[str]) -> tuple[RSUniVLMConfig, RSUniVLMProcessor]:
+    """Load configuration and processor of a checkpoint; its weights may be absent.
+
+    Raises:
+        ValueError: No such folder, no configuration or tokenizer, another architecture.
+    """
+    from rsunivlm.models.checkpoints.reading import read_config
+    from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
+
+    name = os.fspath(checkpoint)
+    return read_config(name), _load_processor(name, RSUniVLMProcessor)
+
+
 def load_checkpoint(
     checkpoint: str | os.PathLike[str],
     *,
@@ -57,12 +71,10 @@ def load_checkpoint(
         ValueError: No such folder, no configuration, another architecture, missing or misshapen weights; int8
             weights on anything but a CPU that can add their products exactly, or low-rank or routed experts.
     """
-    from rsunivlm.models.checkpoints.reading import read_config
     from rsunivlm.models.rsunivlm.int8 import quantise, require_int8_processor
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
-    from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
-    config = read_config(checkpoint)
+    config, processor = load_frontend(checkpoint)
     place = choose_device(device)
     dtype = dtype or usual_dtype(place)
     if int8 or config.int8_weights:
@@ -70,8 +82,7 @@ def load_checkpoint(
     to_quantise = int8 and not config.int8_weights
     # Made int8 from the stored numbers, and without a wider copy.
     read_as = "auto" if to_quantise else dtype
-    classes = RSUniVLMForConditionalGeneration, RSUniVLMProcessor
-    model, processor = _load(os.fspath(checkpoint), config, *classes, place, read_as)
+    model = _load(os.fspath(checkpoint), config, RSUniVLMForConditionalGeneration, place, read_as)
     if to_quantise:
         quantise(model)
         # What a checkpoint stores, as `from_pretrained` would; the frequencies of the positions stay float32.
@@ -96,10 +107,13 @@ def load_rs_moe(
     from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
     from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
 
+    name = os.fspath(checkpoint)
+    config = read_any_config(name)
+    if not isinstance(config, RSMoEForConditionalGeneration.config_class):
+        raise ValueError(f"checkpoint {name} is of type {config.model_type!r}, not 'rs_moe'")
     place = choose_device(device)
-    classes = RSMoEForConditionalGeneration, RSMoEProcessor
-    config = read_any_config(checkpoint)
-    return _load(os.fspath(checkpoint), config, *classes, place, dtype or usual_dtype(place))
+    model = _load(name, config, RSMoEForConditionalGeneration, place, dtype or usual_dtype(place))
+    return model, _load_processor(name, RSMoEProcessor)
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -112,20 +126,20 @@ def usual_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
-def _load(
-    name: str,
-    config: Any,
-    model_class: Any,
-    processor_class: Any,
-    device: torch.device,
-    dtype: torch.dtype | Literal["auto"],
-) -> tuple[Any, Any]:
+def _load_processor(name: str, processor_class: Any) -> Any:
     from rsunivlm.models.checkpoints.reading import first_line
 
-    if not isinstance(config, model_class.config_class):
-        raise ValueError(
-            f"checkpoint {name} is of type {config.model_type!r}, not {model_class.config_class.model_type!r}"
-        )
+    try:
+        return processor_class.from_pretrained(name)
+    except OSError as error:
+        raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
+
+
+def _load(
+    name: str, config: Any, model_class: Any, device: torch.device, dtype: torch.dtype | Literal["auto"]
+) -> Any:
+    from rsunivlm.models.checkpoints.reading import first_line
+
     try:
         model, info = model_class.from_pretrained(
             name,
@@ -135,7 +149,6 @@ def _load(
             ignore_mismatched_sizes=True,  # so that they are listed; refused just below
             output_loading_info=True,
         )
-        processor = processor_class.from_pretrained(name)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"cannot load checkpoint {name}: {first_line(error)}") from error
     missing = sorted(info["missing_keys"])
@@ -144,7 +157,7 @@ def _load(
     _refuse("lacks weights", name, missing)
     _refuse("has weights of the wrong shape", name, sorted(str(key) for key in info["mismatched_keys"]))
     _refuse("has unknown weights", name, sorted(info["unexpected_keys"]))
-    return model.to(device), processor
+    return model.to(device)
 
 
 def _refuse(what: str, name: str, keys: list[str]) -> None:

@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.inference.answer import Answer, ImageLike, Request, read_answer
-from rsunivlm.inference.constraints import Constraints, mask_labels
+from rsunivlm.inference.constraints import mask_labels
 from rsunivlm.inference.conversation import Conversation
 from rsunivlm.inference.families import Predictor, as_images
+from rsunivlm.inference.frontend import Frontend
 from rsunivlm.inference.loading import load_checkpoint
 from rsunivlm.inference.prefixes import PrefixStore
-from rsunivlm.inference.preparation import prepare, tokenise
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding, Job, Scheduler
 from rsunivlm.inference.soft_labels import soft_labels
-from rsunivlm.tasks import Route
 
 if TYPE_CHECKING:
     from typing import Self
@@ -32,14 +30,8 @@ if TYPE_CHECKING:
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 
-# Generous ends for free text that does not stop by itself. The longest mask there is, a checkerboard, takes
-# 4 tokens a cell where its label is one.
-MAX_NEW_TOKENS_TEXT = 256
-MAX_NEW_TOKENS_BOXES = 128
-TOKENS_PER_CELL = 4
 
-
-class RSUniVLM(Predictor):
+class RSUniVLM(Frontend, Predictor):
     """A loaded checkpoint that answers questions.
 
     Example:
@@ -48,7 +40,6 @@ class RSUniVLM(Predictor):
     """
 
     model: RSUniVLMForConditionalGeneration
-    processor: RSUniVLMProcessor
 
     def __init__(
         self,
@@ -70,13 +61,9 @@ class RSUniVLM(Predictor):
         """
         from rsunivlm.models.rsunivlm.row_attention import NAME  # imports transformers
 
-        super().__init__(model, processor)
+        super().__init__(model.config, processor)
+        self.model = model.eval()
         self.model.set_attn_implementation({"text_config": NAME})
-        self.box_codec = BoxCodec.from_dict(model.config.box_codec)
-        self.mask_codec = MaskCodec.from_dict(model.config.mask_codec)
-        self._constraints = Constraints(
-            self.box_codec, self.mask_codec, processor.tokenizer, processor.end_token_id
-        )
         self._images: OrderedDict[Hashable, tuple[torch.Tensor, tuple[int, int]]] = OrderedDict()
         self._prefixes = PrefixStore(int(prefix_cache_gb * 1e9))
         self._compiled: Callable[..., Any] | None = None
@@ -110,17 +97,6 @@ class RSUniVLM(Predictor):
         """
         model, processor = load_checkpoint(checkpoint, device=device, dtype=dtype, int8=int8)
         return cls(model, processor, compile=compile)
-
-    def check(self, request: Request) -> Route:
-        """Route a request and refuse what can be refused without opening its images.
-
-        Raises:
-            ValueError: The number of images does not fit the task, image marks do not match, the task is
-                unknown, the prompt is too long or holds control tokens, labels cannot be told apart.
-        """
-        chosen, _, _ = tokenise(request, self.processor, self._positions)
-        self._constraints.of(request, chosen)
-        return chosen
 
     def answer_batch(
         self,
@@ -204,21 +180,14 @@ class RSUniVLM(Predictor):
         Raises:
             ValueError: See `check`.
         """
-        prompt = prepare(
-            request,
-            self.processor,
-            self._positions,
-            self.model.config.num_experts,
-            {} if known is None else known,
-        )
-        constraint = self._constraints.of(request, prompt.route) if decoding.constrain else None
-        room = self._positions - len(prompt.input_ids)
+        prompt = self.prepare(request, known)
+        constraint = self.constraints.of(request, prompt.route) if decoding.constrain else None
         # A grammar ends by itself; cut short, its answer would be malformed.
-        usual = self._token_limit(prompt.route.task.answer_kind) if constraint is None else room
+        usual = None if constraint is None else self.positions
         return Job(
             prompt=prompt,
             constraint=constraint,
-            limit=min(request.max_new_tokens or max_new_tokens or usual, room),
+            limit=self.token_limit(prompt, max_new_tokens or usual),
             end_token=self.processor.end_token_id,
             keep=keep or bool(request.history),
             choices={} if decoding.soft_masks and constraint is not None and constraint.pieces else None,
@@ -244,13 +213,6 @@ class RSUniVLM(Predictor):
         shares = soft_labels(job.constraint.pieces, job.tokens, job.choices)
         return replace(answer, mask=self.mask_codec.soft_to_mask(shares, job.size))
 
-    def text_of(self, tokens: Sequence[int]) -> str:
-        """What tokens spell, control tokens left out."""
-        text: str = self.processor.tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
-
     def _decode(self, jobs: Sequence[Job], decoding: Decoding, batch_size: int) -> None:
         scheduler = self.scheduler(decoding, min(batch_size, max(1, len(jobs))))
         scheduler.waiting.extend(_shared_together(jobs))
@@ -258,15 +220,6 @@ class RSUniVLM(Predictor):
             for job in scheduler.step():
                 if job.error is not None:
                     raise job.error
-
-    @property
-    def _positions(self) -> int:
-        return int(self.model.config.text_config.max_position_embeddings)
-
-    def _token_limit(self, kind: str) -> int:
-        if kind == "mask":
-            return TOKENS_PER_CELL * self.mask_codec.grid**2
-        return MAX_NEW_TOKENS_BOXES if kind == "boxes" else MAX_NEW_TOKENS_TEXT
 
 
 class TextPieces:

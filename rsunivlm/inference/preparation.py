@@ -27,6 +27,7 @@ class Prompt:
     Attributes:
         request: What was asked.
         route: Task, and why.
+        text: The words of the question with their task token, without image marks.
         expert: Index of the expert that reads the whole conversation.
         input_ids: Token ids, image placeholders counted out.
         shared: Tokens up to and including the last image placeholder: the same for all questions about
@@ -36,6 +37,7 @@ class Prompt:
 
     request: Request
     route: Route
+    text: str
     expert: int
     input_ids: tuple[int, ...]
     shared: int
@@ -120,6 +122,7 @@ def prepare(
     return Prompt(
         request=request,
         route=chosen,
+        text=text,
         expert=processor.expert_of(chosen.task, text) if num_experts > 1 else 0,
         input_ids=tuple(input_ids),
         shared=last_image + 1,

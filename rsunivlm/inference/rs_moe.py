@@ -21,8 +21,8 @@ from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, ImageLike, Request
 from rsunivlm.inference.drafting import Draft, write_drafts
 from rsunivlm.inference.families import Predictor
+from rsunivlm.inference.frontend import MAX_NEW_TOKENS_TEXT
 from rsunivlm.inference.loading import load_rs_moe
-from rsunivlm.inference.predictor import MAX_NEW_TOKENS_TEXT
 from rsunivlm.inference.preparation import choose_route
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding
 from rsunivlm.models.rs_moe.aggregation import best_of, concatenate
@@ -76,7 +76,7 @@ class RSMoE(Predictor):
 
     def __init__(self, model: RSMoEForConditionalGeneration, processor: RSMoEProcessor) -> None:
         """Take over a model."""
-        super().__init__(model, processor)
+        self.model, self.processor = model.eval(), processor
         # It writes neither boxes nor masks; prompts of records are spelled with the defaults.
         self.box_codec, self.mask_codec = BoxCodec(), MaskCodec()
 
