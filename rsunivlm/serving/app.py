@@ -31,19 +31,35 @@ from rsunivlm.serving.typed import TaskBody, read_json, read_multipart, write_an
 
 if TYPE_CHECKING:
     from rsunivlm.inference.engine import Engine
-    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference.frontend import Frontend
+    from rsunivlm.serving.router.backends import Backends
+    from rsunivlm.serving.router.engine import RouterEngine
 
 
-def create_app(predictor: RSUniVLM, engine: Engine, settings: Settings) -> FastAPI:
-    """Build the application; its gate is ``app.state.gate``."""
+def create_app(
+    frontend: Frontend,
+    engine: Engine | RouterEngine,
+    settings: Settings,
+    backends: Backends | None = None,
+) -> FastAPI:
+    """Build the application; its gate is ``app.state.gate``.
+
+    Args:
+        frontend: Of the checkpoint.
+        engine: Answers.
+        settings: Limits.
+        backends: The servers that the engine asks, if it does.
+    """
     metrics = Metrics()
     gate = Gate(settings, metrics.count)
     metrics.watch(gate, engine)
+    if backends is not None:
+        metrics.watch_backends(backends)
     # No documentation pages: they load scripts from elsewhere.
     app = FastAPI(title="RSUniVLM", docs_url=None, redoc_url=None)
     app.state.gate = gate
-    _add_status(app, gate, metrics)
-    _add_questions(app, Asker(predictor, engine, gate, metrics))
+    _add_status(app, gate, metrics, backends)
+    _add_questions(app, Asker(frontend, engine, gate, metrics))
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_failure)
@@ -57,19 +73,25 @@ def create_app(predictor: RSUniVLM, engine: Engine, settings: Settings) -> FastA
     return app
 
 
-def _add_status(app: FastAPI, gate: Gate, metrics: Metrics) -> None:
+def _add_status(app: FastAPI, gate: Gate, metrics: Metrics, backends: Backends | None) -> None:
     started = int(time.time())
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
+    async def health() -> dict[str, Any]:
         if gate.broken:
             raise ApiError(503, "broken", "the model has failed; the server must be started again")
-        return {"status": "ok"}
+        if backends is None:
+            return {"status": "ok"}
+        states = backends.states()  # a restart of the router would not mend them: 200 all the same
+        lacking = [expert for expert, servers in states.items() if "up" not in servers]
+        return {"status": "degraded" if lacking else "ok", "backends": states}
 
     @app.get("/ready")
     async def ready() -> dict[str, str]:
         if gate.stopping:
             raise ApiError(503, "stopping", "the server is stopping")
+        if backends is not None and not any(backend.up for backend in backends):
+            raise ApiError(503, "backend_down", "no server of any expert can be reached")
         return {"status": "ready"}
 
     @app.get("/metrics")

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from fastapi import Request as HttpRequest
 
     from rsunivlm.inference.engine import Engine
-    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference.frontend import Frontend
     from rsunivlm.serving.admission import Gate, Ticket
     from rsunivlm.serving.metrics import Metrics
+    from rsunivlm.serving.router.engine import RouterEngine
 
 Result = TypeVar("Result")
 Body = TypeVar("Body")
@@ -33,14 +34,16 @@ class Asker:
     """What the endpoints share.
 
     Args:
-        predictor: Loaded checkpoint; used for checks and tokens, never to run the model.
-        engine: Runs the model.
+        frontend: Of the checkpoint, for checks and tokens.
+        engine: Runs the model, or asks those who do.
         gate: Limits and the tickets of accepted requests.
         metrics: Counts tokens.
     """
 
-    def __init__(self, predictor: RSUniVLM, engine: Engine, gate: Gate, metrics: Metrics) -> None:
-        self.predictor, self.engine, self.gate, self.metrics = predictor, engine, gate, metrics
+    def __init__(
+        self, frontend: Frontend, engine: Engine | RouterEngine, gate: Gate, metrics: Metrics
+    ) -> None:
+        self.frontend, self.engine, self.gate, self.metrics = frontend, engine, gate, metrics
         self._threads = concurrent.futures.ThreadPoolExecutor(gate.settings.decode_threads, "serving")
 
     async def in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
@@ -58,7 +61,7 @@ class Asker:
         body = await read_body(http, ticket, self.gate)
         size = COPIES_OF_BODY * len(body)
         fields, draft = await self.in_thread(read, body)
-        question = await self.in_thread(prepare, draft, self.predictor, self.gate, ticket)
+        question = await self.in_thread(prepare, draft, self.frontend, self.gate, ticket)
         self.gate.drop(ticket, size)
         return fields, question
 
@@ -75,7 +78,7 @@ class Asker:
 
         Raises:
             ApiError: 400 from the engine, 499 when the client goes, 503 when the engine is closed, 504 when
-                no slot came free in time.
+                no slot came free in time; what a router's engine reports of its servers.
         """
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[str | None] = asyncio.Queue()  # None: the future is done
@@ -120,7 +123,7 @@ class Asker:
     def count(self, ticket: Ticket, question: Question, answer: Answer) -> dict[str, int]:
         """Note that an answer was made; returns its token counts as OpenAI's ``usage``."""
         ticket.outcome = "answered" if answer.finished else "cut"
-        completion = len(self.predictor.processor.tokenizer.encode(answer.text, add_special_tokens=False))
+        completion = len(self.frontend.processor.tokenizer.encode(answer.text, add_special_tokens=False))
         self.metrics.count_tokens(ticket.task, question.prompt_tokens, completion)
         return {
             "prompt_tokens": question.prompt_tokens,

@@ -13,17 +13,18 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 KEY_VARIABLE = "RSUNIVLM_API_KEY"
+BACKEND_KEY_VARIABLE = "RSUNIVLM_BACKEND_API_KEY"
 OPEN_PATHS = ("/health", "/ready")
 
 
-def read_api_key(file: Path | None) -> str | None:
-    """The key in a file, else in the environment variable RSUNIVLM_API_KEY, else None.
+def read_api_key(file: Path | None, variable: str = KEY_VARIABLE) -> str | None:
+    """The key in a file, else in an environment variable, else None.
 
     Raises:
         ValueError: The file cannot be read, or the key is empty or not plain ASCII.
     """
     if file is None:
-        source, key = f"environment variable {KEY_VARIABLE}", os.environ.get(KEY_VARIABLE)
+        source, key = f"environment variable {variable}", os.environ.get(variable)
         if key is None:
             return None
     else:

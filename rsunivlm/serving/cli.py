@@ -6,10 +6,26 @@ import argparse
 import ipaddress
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rsunivlm.serving.settings import MB, Settings
 
-EXTRA = ("fastapi", "multipart", "prometheus_client", "pydantic", "python_multipart", "starlette", "uvicorn")
+if TYPE_CHECKING:
+    from rsunivlm.inference.engine import Engine
+    from rsunivlm.inference.frontend import Frontend
+    from rsunivlm.serving.router.backends import Backends
+    from rsunivlm.serving.router.engine import RouterEngine
+
+EXTRA = (
+    "fastapi",
+    "httpx",
+    "multipart",
+    "prometheus_client",
+    "pydantic",
+    "python_multipart",
+    "starlette",
+    "uvicorn",
+)
 
 
 def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,6 +51,7 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="web origin that may ask; repeatable",
     )
     serve.add_argument("--access-log", action="store_true", help="log every request")
+    _add_router(serve)
     for option, kind, default, text in (
         ("--slots", int, defaults.slots, "requests decoded together"),
         ("--queue", int, defaults.queue, "requests that may wait beyond the slots; more get 429"),
@@ -50,6 +67,35 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     serve.set_defaults(run=_serve)
 
 
+def _add_router(serve: argparse.ArgumentParser) -> None:
+    router = serve.add_argument_group("router", "leave the answers to servers of exported experts, e.g. vLLM")
+    router.add_argument(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="[EXPERT=]URL",
+        help="server of an expert (image, region, pixel) or of all; repeatable, several share the questions",
+    )
+    router.add_argument(
+        "--backend-model",
+        action="append",
+        default=[],
+        metavar="[EXPERT=]NAME",
+        help="name under which the servers know the expert's model (default: their only one)",
+    )
+    router.add_argument(
+        "--backend-input",
+        choices=("chat", "embeddings"),
+        help="send chats with images, or embeddings of whole prompts (default: chats where stock LLaVA "
+        "classes can read the checkpoint's images)",
+    )
+    router.add_argument(
+        "--backend-key-file",
+        type=Path,
+        help="file with the servers' key (default: variable RSUNIVLM_BACKEND_API_KEY)",
+    )
+
+
 def _serve(args: argparse.Namespace) -> int:
     try:
         from rsunivlm.serving.authorisation import read_api_key
@@ -58,10 +104,10 @@ def _serve(args: argparse.Namespace) -> int:
         if (error.name or "").split(".")[0] not in EXTRA:
             raise
         raise ValueError("the server needs more packages: pip install 'rsunivlm[serve]'") from error
-    from rsunivlm.inference.engine import Engine
     from rsunivlm.inference.loading import bundled_checkpoint, quiet_libraries
-    from rsunivlm.inference.predictor import RSUniVLM
 
+    if not args.backend and (args.backend_model or args.backend_input or args.backend_key_file):
+        raise ValueError("the options of the router need a server to ask: add --backend")
     checkpoint = args.model or bundled_checkpoint()
     settings = Settings(
         model_name=args.name or Path(checkpoint).resolve().name,
@@ -81,16 +127,40 @@ def _serve(args: argparse.Namespace) -> int:
     if settings.api_key is None and not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
         print("warning: reachable from other machines without a key; see --api-key-file", file=sys.stderr)
     quiet_libraries()
-    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device, int8=args.int8)
-    engine = Engine(predictor, slots=settings.slots)
+    frontend, engine, backends = _start_engine(args, checkpoint, settings)
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     serve(
-        predictor,
+        frontend,
         engine,
         settings,
         listener,
+        backends=backends,
         access_log=args.access_log,
         on_start=lambda: print(f"serving {settings.model_name} on {address}", flush=True),
     )
     return 0
+
+
+def _start_engine(
+    args: argparse.Namespace, checkpoint: str | Path, settings: Settings
+) -> tuple[Frontend, Engine | RouterEngine, Backends | None]:
+    from rsunivlm.inference.engine import Engine
+    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.serving.authorisation import BACKEND_KEY_VARIABLE, read_api_key
+    from rsunivlm.serving.router.start import start_router
+
+    if args.backend:
+        if args.int8:
+            raise ValueError("--int8 makes the weights here int8; with --backend the model runs elsewhere")
+        return start_router(
+            checkpoint,
+            urls=args.backend,
+            models=args.backend_model,
+            form=args.backend_input,
+            device=args.device,
+            slots=settings.slots,
+            api_key=read_api_key(args.backend_key_file, BACKEND_KEY_VARIABLE),
+        )
+    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device, int8=args.int8)
+    return predictor, Engine(predictor, slots=settings.slots), None

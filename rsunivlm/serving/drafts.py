@@ -15,7 +15,7 @@ from rsunivlm.tasks import IMAGE_MARK, Task, render_prompt, with_token
 if TYPE_CHECKING:
     from PIL import Image
 
-    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference.frontend import Frontend
     from rsunivlm.serving.admission import Gate, Ticket
 
 
@@ -45,7 +45,7 @@ class Question:
     prompt_tokens: int
 
 
-def prepare(draft: Draft, predictor: RSUniVLM, gate: Gate, ticket: Ticket) -> Question:
+def prepare(draft: Draft, frontend: Frontend, gate: Gate, ticket: Ticket) -> Question:
     """Open the images, complete the prompt, and refuse what the model would refuse. Runs in a thread.
 
     Raises:
@@ -61,15 +61,15 @@ def prepare(draft: Draft, predictor: RSUniVLM, gate: Gate, ticket: Ticket) -> Qu
     ]
     try:
         if draft.box_px is not None:
-            box = predictor.box_codec.encode([draft.box_px], pictures[0].size)
+            box = frontend.box_codec.encode([draft.box_px], pictures[0].size)
             if not box:
                 raise ApiError(400, "invalid_value", f"box: no area inside the image: {draft.box_px}", "box")
             request = replace(request, prompt=render_prompt(Task.REG, box=box))
         request = replace(request, images=pictures, max_seconds=settings.max_seconds)
-        route = predictor.check(request)
+        route = frontend.check(request)
         prompt = with_token(request.prompt.replace(IMAGE_MARK, "").strip(), route.task)
         turns = [*request.history, (prompt, None)]
-        prompt_tokens = len(predictor.processor.encode_conversation(turns, len(pictures))[0])
+        prompt_tokens = len(frontend.processor.encode_conversation(turns, len(pictures))[0])
     except ValueError as error:
         raise ApiError(400, "invalid_request", str(error)) from error
     ticket.task = str(route.task)

@@ -25,7 +25,9 @@ from rsunivlm.serving.settings import Settings
 
 if TYPE_CHECKING:
     from rsunivlm.inference.engine import Engine
-    from rsunivlm.inference.predictor import RSUniVLM
+    from rsunivlm.inference.frontend import Frontend
+    from rsunivlm.serving.router.backends import Backends
+    from rsunivlm.serving.router.engine import RouterEngine
 
 LAST_BYTES_SECONDS = 10  # for clients that read their answer slowly
 M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 8_000_000  # of glibc's mallopt; Pillow asks for blocks of 16 MB
@@ -51,25 +53,27 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    predictor: RSUniVLM,
-    engine: Engine,
+    frontend: Frontend,
+    engine: Engine | RouterEngine,
     settings: Settings,
     listener: socket.socket,
     *,
+    backends: Backends | None = None,
     access_log: bool = False,
     on_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until a signal.
 
     Args:
-        predictor: Loaded checkpoint.
-        engine: Runs the model; closed at the end.
+        frontend: Of the checkpoint.
+        engine: Answers; closed at the end.
         settings: Limits.
         listener: From `bind`.
+        backends: The servers that the engine asks, if it does.
         access_log: Log a line for each request.
         on_start: Called when connections are accepted.
     """
-    app = create_app(predictor, engine, settings)
+    app = create_app(frontend, engine, settings, backends)
     config = uvicorn.Config(
         app,
         access_log=access_log,
@@ -90,7 +94,7 @@ def _give_large_blocks_back() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-async def _serve(server: _Server, listener: socket.socket, engine: Engine) -> None:
+async def _serve(server: _Server, listener: socket.socket, engine: Engine | RouterEngine) -> None:
     try:
         await server.serve(sockets=[listener])
     finally:

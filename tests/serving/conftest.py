@@ -36,9 +36,9 @@ def start(predictor: RSUniVLM) -> Iterator[Callable[..., httpx.Client]]:
     """Start a server with an engine and settings; returns a client whose `app` is the application."""
     running: list[tuple[uvicorn.Server, threading.Thread, httpx.Client]] = []
 
-    def run(engine: Any = None, **settings: Any) -> httpx.Client:
+    def run(engine: Any = None, backends: Any = None, **settings: Any) -> httpx.Client:
         engine = engine or Engine(predictor, slots=8)
-        app = create_app(predictor, engine, Settings(model_name="tiny", **settings))
+        app = create_app(predictor, engine, Settings(model_name="tiny", **settings), backends)
         listener = bind("127.0.0.1", 0)
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

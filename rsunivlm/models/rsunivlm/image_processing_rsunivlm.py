@@ -80,14 +80,16 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
         """
         if unknown:
             raise ValueError(f"the image processor has no options {', '.join(sorted(unknown))}")
-        pixels_NHWC = np.stack([self._square(picture) for picture in make_flat_list_of_images(images)])
+        pictures = make_flat_list_of_images(images)
+        pixels_NHWC = np.stack([np.array(self.square(picture)) for picture in pictures])
         normalised = (
             torch.from_numpy(pixels_NHWC).float() / 255.0 - torch.tensor(self.image_mean)
         ) / torch.tensor(self.image_std)
         pixels_NCHW = normalised.permute(0, 3, 1, 2).contiguous()
         return BatchFeature({"pixel_values": pixels_NCHW}, tensor_type=return_tensors)
 
-    def _square(self, given: Any) -> np.ndarray:
+    def square(self, given: Any) -> Image.Image:
+        """A picture (or an array or tensor of one) in RGB at the model's size."""
         picture = open_image(given if isinstance(given, Image.Image) else to_pil_image(given))
         if self.resize_mode == "pad" and picture.width != picture.height:
             side = max(picture.size)
@@ -95,4 +97,4 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
             square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
             picture = square
         size = (self.image_size, self.image_size)
-        return np.array(picture.resize(size, Image.Resampling.BICUBIC) if picture.size != size else picture)
+        return picture.resize(size, Image.Resampling.BICUBIC) if picture.size != size else picture
