@@ -30,9 +30,9 @@ def message(prompt: str, *files: bytes) -> dict[str, Any]:
     return {"role": "user", "content": [*images, {"type": "text", "text": prompt}]}
 
 
-def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that another thread does."""
-    end = time.monotonic() + 60
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait for something that another thread or process does."""
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.005)

@@ -41,3 +41,26 @@ def route(start, predictor, make_tiny_model, tiny_processor) -> Iterator[Callabl
     yield run
     for engine in engines:
         engine.close(drain=False)
+
+
+@pytest.fixture
+def siglip_model(make_tiny_model):
+    """A random model that stock LLaVA can express."""
+    return make_tiny_model(
+        num_experts=3,
+        vision_config={
+            "timm_model": "vit_so400m_patch14_siglip_384",
+            "timm_args": {
+                "act_layer": "gelu_tanh",
+                "img_size": 32,
+                "embed_dim": 32,
+                "depth": 2,
+                "num_heads": 2,
+                "mlp_ratio": 2.5,
+            },
+            "feature_index": 1,
+            "image_size": 32,
+            "hidden_size": 32,
+            "tokens_per_side": 2,
+        },
+    )

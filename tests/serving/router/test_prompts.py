@@ -21,20 +21,12 @@ REQUEST = Request(
     "[CCD] and roads?",
     history=[("[CCD] What has changed?", "a ship")],
 )
-SIGLIP = {
-    "timm_model": "vit_so400m_patch14_siglip_384",
-    "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2, "mlp_ratio": 2.5},
-    "feature_index": 1,
-    "image_size": 32,
-    "hidden_size": 32,
-    "tokens_per_side": 2,
-}
 
 
 @pytest.fixture
-def weightless(make_tiny_model, tiny_processor, tmp_path):
+def weightless(siglip_model, tiny_processor, tmp_path):
     """A SigLIP checkpoint without its weights."""
-    make_tiny_model(num_experts=3, vision_config=SIGLIP).config.save_pretrained(tmp_path)
+    siglip_model.config.save_pretrained(tmp_path)
     tiny_processor.save_pretrained(tmp_path)
     return tmp_path
 
