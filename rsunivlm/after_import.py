@@ -25,18 +25,24 @@ WATCHED = ("transformers", "rsunivlm")
 AUTO_PREFIX = "transformers.models.auto."
 
 
-class _Depth(threading.local):
-    """Watched modules that this thread is in the middle of."""
+class _Imports(threading.local):
+    """What this thread is in the middle of.
 
-    value = 0
+    Attributes:
+        depth: Watched modules, one importing the next.
+        loaded: Auto modules that wait for the outermost of them.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.loaded: list[str] = []
 
 
 class AutoModuleFinder:
     """Finds nothing itself: lets the finders behind it find, and looks on while the module is executed."""
 
     def __init__(self) -> None:
-        self._depth = _Depth()
-        self._loaded: list[str] = []  # Auto modules that wait for the outermost import
+        self._imports = _Imports()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -54,21 +60,21 @@ class AutoModuleFinder:
 
     def execute(self, loader: Any, module: ModuleType) -> None:
         """Execute a module; at the end of the outermost, register with the Auto modules loaded meanwhile."""
-        self._depth.value += 1
+        self._imports.depth += 1
         try:
             loader.exec_module(module)
             if module.__name__.startswith(AUTO_PREFIX):
-                self._loaded.append(module.__name__)
-            if self._depth.value == 1:
+                self._imports.loaded.append(module.__name__)
+            if self._imports.depth == 1:
                 self.register_loaded()
         finally:
-            self._depth.value -= 1
+            self._imports.depth -= 1
 
     def register_loaded(self, already: Sequence[str] = ()) -> None:
         """Register with Auto modules that are complete; they may load more of them, which follow."""
-        self._loaded += already
-        while self._loaded:
-            name = self._loaded.pop(0)
+        self._imports.loaded += already
+        while self._imports.loaded:
+            name = self._imports.loaded.pop(0)
             importlib.import_module("rsunivlm.models.auto").register(name)
 
 
