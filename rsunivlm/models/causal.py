@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
-from transformers import GenerationMixin
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput
+
+from rsunivlm.models.vision import TimmVisionTower
 
 
 @dataclass
@@ -36,6 +38,23 @@ class CausalOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
     image_hidden_states: Tensor | None = None
     token_losses: Tensor | None = None
+
+
+class ImageTextPreTrainedModel(PreTrainedModel):
+    """What the models of all families share with transformers."""
+
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, TimmVisionTower):
+                module.set_gradient_checkpointing(enable)
 
 
 class ImageGenerationMixin(GenerationMixin):

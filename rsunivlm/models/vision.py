@@ -111,10 +111,3 @@ class TimmVisionTower(PreTrainedModel):
                 f"prefix_tokens {wanted}"
             )
         return torch.cat([prefix_NPC, grid_NSC], dim=1)
-
-
-def checkpoint_towers(model: nn.Module, enable: bool) -> None:
-    """Let the towers of a model recompute their blocks in the backward pass, or no longer."""
-    for module in model.modules():
-        if isinstance(module, TimmVisionTower):
-            module.set_gradient_checkpointing(enable)

@@ -18,27 +18,21 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 
-from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin
+from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin, ImageTextPreTrainedModel
 from rsunivlm.models.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.placeholders import place_images
 from rsunivlm.models.rs_moe.bridge import QFormerBridge
 from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
 from rsunivlm.models.rs_moe.experts import NO_EXPERT, ExpertRows, add_adapters
 from rsunivlm.models.rs_moe.router import SoftPrompts
-from rsunivlm.models.vision import TimmVisionTower, checkpoint_towers
+from rsunivlm.models.vision import TimmVisionTower
 
 
-class RSMoEPreTrainedModel(PreTrainedModel):
+class RSMoEPreTrainedModel(ImageTextPreTrainedModel):
     """What RS-MoE shares with transformers."""
 
     config_class = RSMoEConfig
-    base_model_prefix = ""
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ["past_key_values"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
-    _supports_attention_backend = True
+    base_model_prefix = "model"
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -48,10 +42,6 @@ class RSMoEPreTrainedModel(PreTrainedModel):
             init.normal_(module.llm_proj.weight, std=module.llm_proj.in_features**-0.5)
         elif isinstance(module, SoftPrompts):
             module.reset_parameters()
-
-    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
-        super()._set_gradient_checkpointing(enable, *args, **kwargs)
-        checkpoint_towers(self, enable)
 
 
 class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, ImageGenerationMixin):
@@ -84,23 +74,29 @@ class RSMoEForConditionalGeneration(RSMoEPreTrainedModel, ImageGenerationMixin):
         self.language_model: PreTrainedModel | None = None
         self.language_models: nn.ModuleDict | None = None
         self.expert_rows = ExpertRows()
-        if config.has_soft_tokens:
-            self.router = SoftPrompts(config)
-        # CODEPATH: experts that have nothing in common; else one language model, with or without adapters.
+        # CODEPATH: made by `as_copies`; all others have one language model.
         if config.experts_as == "copies" and config.num_experts:
             self.language_models = nn.ModuleDict({name: _causal_model(config) for name in config.subtasks})
         else:
             self.language_model = _causal_model(config)
-            if config.experts_as == "adapters" and config.num_experts:
-                self.expert_rows = add_adapters(
-                    self.language_model,
-                    list(config.subtasks),
-                    rank=config.adapter_rank,
-                    alpha=config.adapter_alpha,
-                    targets=config.adapter_targets,
-                )
+        self.attach_experts(config)
         self.supervised_loss: SupervisedLoss = supervised_cross_entropy  # training may set another
         self.post_init()
+
+    def attach_experts(self, config: RSMoEConfig) -> None:
+        """Build the router and the adapters that a configuration names; of stage I it names none."""
+        # CODEPATH: stage II with the default router; `none`, `template` and `generate` have no weights.
+        if config.has_soft_tokens:
+            self.router = SoftPrompts(config)
+        # CODEPATH: stage II by default; copies, and the control whose experts are prompts, have no adapters.
+        if config.experts_as == "adapters" and config.num_experts:
+            self.expert_rows = add_adapters(
+                self._causal(None),
+                list(config.subtasks),
+                rank=config.adapter_rank,
+                alpha=config.adapter_alpha,
+                targets=config.adapter_targets,
+            )
 
     def get_input_embeddings(self) -> nn.Module:
         """The word embedding of the language model; of copies, the first one's."""

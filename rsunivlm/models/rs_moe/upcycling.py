@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
-from rsunivlm.models.rs_moe.experts import add_adapters, merge_adapter
+from rsunivlm.models.rs_moe.experts import merge_adapter
 from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
-from rsunivlm.models.rs_moe.router import SoftPrompts
 
 
 def add_experts(
@@ -40,18 +39,9 @@ def add_experts(
         raise ValueError(f"the model has experts already: {', '.join(model.config.subtasks)}")
     if config.experts_as == "copies":
         raise ValueError("experts begin as adapters; make copies of them once they are trained")
-    language_model = model.language_model
-    if config.experts_as == "adapters" and config.num_experts:
-        model.expert_rows = add_adapters(
-            language_model,
-            list(config.subtasks),
-            rank=config.adapter_rank,
-            alpha=config.adapter_alpha,
-            targets=config.adapter_targets,
-        )
-    if config.has_soft_tokens:
-        model.router = SoftPrompts(config).to(model.device, model.dtype)
-        model.router.reset_parameters()
+    model.attach_experts(config)
+    if model.router is not None:
+        model.router.to(model.device, model.dtype).reset_parameters()
     model.config = config
     return model
 

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
 
-from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin
+from rsunivlm.models.causal import CausalOutput, ImageGenerationMixin, ImageTextPreTrainedModel
 from rsunivlm.models.connector import Connector
 from rsunivlm.models.losses import SupervisedLoss, supervised_cross_entropy
 from rsunivlm.models.placeholders import place_images
@@ -30,7 +29,7 @@ from rsunivlm.models.rsunivlm.int8 import TIED_SCALES, make_int8
 from rsunivlm.models.rsunivlm.language_model import RSUniVLMTextModel
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.models.rsunivlm.token_moe import TokenRouting, with_balance
-from rsunivlm.models.vision import TimmVisionTower, checkpoint_towers
+from rsunivlm.models.vision import TimmVisionTower
 
 
 @dataclass
@@ -47,19 +46,13 @@ class RSUniVLMModelOutputWithPast(BaseModelOutputWithPast):
     balance_loss: Tensor | None = None
 
 
-class RSUniVLMPreTrainedModel(PreTrainedModel):
+class RSUniVLMPreTrainedModel(ImageTextPreTrainedModel):
     """What all RSUniVLM models share with transformers."""
 
     config_class = RSUniVLMConfig
     base_model_prefix = "model"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
     _no_split_modules = ["RSUniVLMDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
-    _supports_flash_attn = True
-    _supports_sdpa = True
     _supports_flex_attn = True
-    _supports_attention_backend = True
     _can_compile_fullgraph = True
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -70,10 +63,6 @@ class RSUniVLMPreTrainedModel(PreTrainedModel):
                 init.normal_(linear.weight, std=linear.in_features**-0.5)
         elif isinstance(module, RSUniVLMModel) and module.image_newline is not None:
             init.normal_(module.image_newline, std=self.config.text_config.hidden_size**-0.5)
-
-    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
-        super()._set_gradient_checkpointing(enable, *args, **kwargs)
-        checkpoint_towers(self, enable)
 
 
 class RSUniVLMModel(RSUniVLMPreTrainedModel):
