@@ -236,7 +236,6 @@ def load(arguments: argparse.Namespace, experts: int = 3) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     from rsunivlm.models.counts import load_config
-    from rsunivlm.models.rsunivlm.image_processing_rsunivlm import RSUniVLMImageProcessor
     from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
     from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
     from rsunivlm.models.rsunivlm.upcycling import upcycle
@@ -251,8 +250,7 @@ def load(arguments: argparse.Namespace, experts: int = 3) -> tuple[Any, Any]:
     torch.set_default_dtype(torch.float32)
     if experts > 1:
         upcycle(model, experts)
-    images = RSUniVLMImageProcessor(image_size=config.vision_config.image_size)
-    processor = RSUniVLMProcessor(images, tokenizer, num_image_tokens=config.num_image_tokens)
+    processor = RSUniVLMProcessor.for_config(config, tokenizer)
     return model.to(device, dtype).eval(), processor
 
 

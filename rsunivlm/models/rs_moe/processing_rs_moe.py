@@ -116,20 +116,14 @@ class RSMoEProcessor(ChatProcessor):
         Raises:
             ValueError: See `RSMoEProcessor`; or the Q-Former's vocabulary is too small for its tokenizer.
         """
-        vision, qformer_tokenizer = config.vision_config, qformer_tokenizer or tokenizer
+        qformer_tokenizer = qformer_tokenizer or tokenizer
         if len(qformer_tokenizer) > config.qformer_config.vocab_size:
             raise ValueError(
                 f"the Q-Former's tokenizer has {len(qformer_tokenizer)} tokens, its vocabulary "
                 f"(qformer_config.vocab_size) {config.qformer_config.vocab_size}"
             )
-        image_processor = RSUniVLMImageProcessor(
-            image_size=vision.image_size,
-            image_mean=vision.image_mean,
-            image_std=vision.image_std,
-            resize_mode=vision.resize_mode,
-        )
         return cls(
-            image_processor,
+            RSUniVLMImageProcessor.for_config(config.vision_config),
             tokenizer,
             qformer_tokenizer,
             num_image_tokens=config.num_image_tokens,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from transformers.image_transforms import to_pil_image
 from transformers.image_utils import ImageInput, make_flat_list_of_images
 
 from rsunivlm.images import open_image
+from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMVisionConfig
 
 # The grey that official LLaVA code pads with; normalised by mean and std 0.5 it is -0.0039.
 PAD_COLOUR = (127, 127, 127)
@@ -50,6 +51,11 @@ class RSUniVLMImageProcessor(BaseImageProcessor):
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.resize_mode = resize_mode
+
+    @classmethod
+    def for_config(cls, config: RSUniVLMVisionConfig) -> Self:
+        """The image processor of a vision tower with this configuration."""
+        return cls(config.image_size, config.image_mean, config.image_std, config.resize_mode)
 
     def __call__(self, images: ImageInput, **kwargs: Any) -> BatchFeature:
         """Same as `preprocess`."""

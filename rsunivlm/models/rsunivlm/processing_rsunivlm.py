@@ -58,15 +58,8 @@ class RSUniVLMProcessor(ChatProcessor):
     @classmethod
     def for_config(cls, config: RSUniVLMConfig, tokenizer: PreTrainedTokenizerBase) -> Self:
         """The processor of a model with this configuration."""
-        vision: Any = config.vision_config
-        image_processor = RSUniVLMImageProcessor(
-            image_size=vision.image_size,
-            image_mean=vision.image_mean,
-            image_std=vision.image_std,
-            resize_mode=vision.resize_mode,
-        )
         return cls(
-            image_processor,
+            RSUniVLMImageProcessor.for_config(config.vision_config),
             tokenizer,
             num_image_tokens=config.num_image_tokens,
             image_separator=config.image_separator,
