@@ -74,7 +74,8 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:
     def make(num_experts: int = 1, seed: int = 0, **fields):
         torch.manual_seed(seed)
         config = RSUniVLMConfig(
-            vision_config={
+            vision_config=fields.pop("vision_config", None)
+            or {
                 "timm_model": "vit_tiny_patch16_224",
                 "timm_args": {
                     "img_size": 32,

@@ -43,9 +43,10 @@ class LowRankExperts(GranularityExperts):
 
     def dense(self, expert: int) -> tuple[Tensor, Tensor]:
         """The shared network with the change of one expert folded in: gate and up [2I, D], down [D, I]."""
-        changes = zip(self.gate_up_a[expert].chunk(2), self.gate_up_b[expert].chunk(2), strict=True)
-        gate_up_2ID = self.gate_up_proj[0] + SCALING * torch.cat([b_Ir @ a_rD for a_rD, b_Ir in changes])
-        return gate_up_2ID, self.down_proj[0] + SCALING * self.down_b[expert] @ self.down_a[expert]
+        return (
+            fold_gate_up(self.gate_up_proj[0], self.gate_up_a[expert], self.gate_up_b[expert]),
+            fold(self.down_proj[0], self.down_a[expert], self.down_b[expert]),
+        )
 
     def _networks(self) -> list[tuple[Tensor, ...]]:
         shared = (self.gate_up_proj[0], self.down_proj[0])
@@ -60,6 +61,17 @@ class LowRankExperts(GranularityExperts):
             )
         )
         return _changed(self.act_fn(gate_bLI) * up_bLI, down_DI, down_a_rI, down_b_Dr)
+
+
+def fold(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The one matrix that a matrix and its low-rank change are: W [m, n], A [r, n], B [m, r]."""
+    return weight + SCALING * b @ a
+
+
+def fold_gate_up(weight_2ID: Tensor, a_2rD: Tensor, b_2Ir: Tensor) -> Tensor:
+    """`fold` of gate and up, which lie in one matrix [2I, D]."""
+    halves = zip(weight_2ID.chunk(2), a_2rD.chunk(2), b_2Ir.chunk(2), strict=True)
+    return torch.cat([fold(*half) for half in halves])
 
 
 def _changed(x: Tensor, weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
