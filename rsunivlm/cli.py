@@ -16,6 +16,7 @@ from rsunivlm import __version__
 from rsunivlm.card.command import add_arguments as add_card_arguments
 from rsunivlm.convert_command import add_convert
 from rsunivlm.demo.command import add_arguments as add_demo_arguments
+from rsunivlm.export_command import add_export
 from rsunivlm.geo.command import add_arguments as add_raster_arguments
 from rsunivlm.serving.cli import add_serve
 from rsunivlm.trimming.cli import add_trim
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_serve(commands)
     add_convert(commands)
+    add_export(commands)
     add_trim(commands)
 
     card = commands.add_parser("card", help="write the model card of a checkpoint folder from its files")

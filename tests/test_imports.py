@@ -32,10 +32,11 @@ ALLOWED = {
     "rsunivlm.demo": BASE | {"rsunivlm.inference", "rsunivlm.geo"},
     "rsunivlm.card": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.convert_command": BASE | {"rsunivlm.models", "rsunivlm.inference"},
+    "rsunivlm.export_command": BASE | {"rsunivlm.models", "rsunivlm.inference"},
     "rsunivlm.cli": BASE
     | {"rsunivlm.models", "rsunivlm.data", "rsunivlm.inference", "rsunivlm.training"}
-    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo"}
-    | {"rsunivlm.card", "rsunivlm.trimming", "rsunivlm.convert_command"},
+    | {"rsunivlm.geo", "rsunivlm.serving", "rsunivlm.demo", "rsunivlm.card", "rsunivlm.trimming"}
+    | {"rsunivlm.convert_command", "rsunivlm.export_command"},
     "data_tools": BASE | {"rsunivlm.data"},
     "eval": BASE | {"rsunivlm.data", "rsunivlm.inference", "data_tools"},
     "scripts": BASE | {"rsunivlm.data", "rsunivlm.training", "data_tools"},

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rsunivlm.models.checkpoints.reading import first_line, read_config
+from rsunivlm.models.checkpoints.targets.dense import write_dense
 from rsunivlm.models.checkpoints.targets.dense_view import DenseView
 from rsunivlm.models.checkpoints.targets.llava_hf import write_llava
 from rsunivlm.models.checkpoints.targets.qwen2 import write_qwen2
@@ -27,6 +28,7 @@ from rsunivlm.tasks import Granularity
 ROUTES = "routes.json"
 FORMATS: dict[str, Callable[[DenseView, RSUniVLMProcessor, Path], None]] = {
     "llava-hf": write_llava,
+    "safetensors": write_dense,
     "qwen2": write_qwen2,
 }
 

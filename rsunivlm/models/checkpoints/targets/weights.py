@@ -6,19 +6,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rsunivlm.models.checkpoints.parts import Index, Part
+from rsunivlm.models.checkpoints.reading import first_line
 from rsunivlm.models.checkpoints.targets.dense_view import DenseView
 
 
 class SafetensorsFile:
-    """The tensors of one safetensors file, read on demand."""
+    """The tensors of one safetensors file, read on demand.
+
+    Raises:
+        ValueError: There is no such file, or it is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt")
+        try:
+            self._file = safe_open(path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"cannot read {path}: {first_line(error)}") from error
 
     def names(self) -> list[str]:
         """All names."""
