@@ -12,16 +12,19 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
+from rsunivlm.models.checkpoints.files import StoredTensor, read_tensors
 from rsunivlm.models.checkpoints.reading import first_line, read_config
 from rsunivlm.models.checkpoints.targets.dense import write_dense
 from rsunivlm.models.checkpoints.targets.dense_view import DenseView
 from rsunivlm.models.checkpoints.targets.llava_hf import write_llava
 from rsunivlm.models.checkpoints.targets.qwen2 import write_qwen2
-from rsunivlm.models.checkpoints.targets.weights import SafetensorsFile
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.tasks import Granularity
 
@@ -70,7 +73,8 @@ def export_checkpoint(
         processor = RSUniVLMProcessor.from_pretrained(folder)
     except OSError as error:
         raise ValueError(f"cannot load the processor of {folder}: {first_line(error)}") from error
-    tensors = SafetensorsFile(folder / "model.safetensors")
+    tensors = read_tensors(folder)
+    _compare(folder, tensors, config)
     goal.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{goal.name}-", dir=goal.parent) as scratch:
         whole = Path(scratch) / "export"
@@ -82,6 +86,20 @@ def export_checkpoint(
             (whole / ROUTES).write_text(json.dumps(routes, indent=2) + "\n", encoding="utf-8")
         os.replace(whole, goal)
     return [goal / name for name in experts]
+
+
+def _compare(folder: Path, tensors: Mapping[str, StoredTensor], config: RSUniVLMConfig) -> None:
+    """Refuse weights that are not those of the configuration."""
+    with torch.device("meta"):
+        state = RSUniVLMForConditionalGeneration(config).state_dict()
+    wanted = {(name, tuple(tensor.shape)) for name, tensor in state.items()}
+    if config.tie_word_embeddings:
+        wanted.discard(("lm_head.weight", tuple(state["lm_head.weight"].shape)))
+    if odd := sorted(name for name, _ in wanted ^ {(name, item.shape) for name, item in tensors.items()}):
+        raise ValueError(
+            f"the weights in {folder} are not those of its config.json: {odd[0]} and {len(odd) - 1} other "
+            "tensors are missing, unknown or of another shape; copy the checkpoint again"
+        )
 
 
 def _chosen_experts(config: RSUniVLMConfig, granularity: str) -> dict[str, int]:

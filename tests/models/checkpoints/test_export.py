@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
 from rsunivlm.cli import main
 from rsunivlm.inference.loading import load_checkpoint
@@ -112,13 +113,24 @@ def test_models_that_cannot_leave_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
-def test_damaged_weights_are_refused(make_siglip_checkpoint, tmp_path: Path) -> None:
+def test_wrong_weights_are_refused(make_siglip_checkpoint, tmp_path: Path) -> None:
     _, folder = make_siglip_checkpoint()
     weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"model\.safetensors"):
-        export_checkpoint(folder, tmp_path / "out")
+    whole = load_file(weights)
+    norm = whole.pop("model.language_model.norm.weight")
+    contents = {
+        "damaged": weights.read_bytes()[:-9],
+        r"norm\.weight and 0 other": save(whole),
+        r"norm\.weight and 1 other": save(whole | {"model.language_model.norm.weight": norm[1:]}),
+        r"cls_token and 0 other": save(
+            whole | {"model.language_model.norm.weight": norm, "cls_token": norm + 1}
+        ),
+    }
+    for words, content in contents.items():
+        weights.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            export_checkpoint(folder, tmp_path / "out")
     weights.unlink()
-    with pytest.raises(ValueError, match=r"model\.safetensors"):
+    with pytest.raises(ValueError, match="no weights"):
         export_checkpoint(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,10 +8,12 @@ those that stock LLaVA classes cannot express.
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoTokenizer, GenerationConfig, Qwen2Config
+from transformers import GenerationConfig, PreTrainedTokenizerBase, Qwen2Config, Qwen2Tokenizer
 
 from rsunivlm.models.checkpoints.parts import qwen2_parts
 from rsunivlm.models.checkpoints.targets.dense_view import DenseView
@@ -32,23 +34,23 @@ def write_qwen2(view: DenseView, processor: RSUniVLMProcessor, folder: Path) -> 
     tokenizer.chat_template = processor.chat_template
     tokenizer.save_pretrained(folder)
     generation_config(processor).save_pretrained(folder)
-    _warn_of_other_tokens(processor, folder)
-
-
-def _warn_of_other_tokens(processor: RSUniVLMProcessor, folder: Path) -> None:
-    """Say so where stock code splits text otherwise than we do.
-
-    transformers reads the tokenizer of any `qwen2` folder as Qwen2's own and puts Qwen2's rules for splitting
-    text in the place of the file's. Token ids and answers are not touched by that.
-    """
-    stock = AutoTokenizer.from_pretrained(folder)
-    probes = [f"{token} 24 parks, [7, 31, 58, 100]\n" for token in processor.task_granularity]
-    if any(stock.encode(text) != processor.tokenizer.encode(text) for text in probes):
+    # transformers reads the tokenizer of any `qwen2` folder as Qwen2's own, whatever the file says.
+    if not splits_text_as_qwen2(tokenizer):
         logger.warning(
-            "%s: stock code splits text with Qwen2's rules, this model was trained with others; send token "
+            "%s: stock code splits text by Qwen2's rules, this model was trained with others; send token "
             "ids or embeddings that our processor made, not text",
             folder.name,
         )
+
+
+def splits_text_as_qwen2(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer splits text by Qwen2's rules; those are code in other engines, not data."""
+    return _split_rules(tokenizer) == _split_rules(Qwen2Tokenizer())
+
+
+def _split_rules(tokenizer: PreTrainedTokenizerBase) -> list[Any]:
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    return [step.get("pattern") for step in rules.get("pretokenizers", [rules])]
 
 
 def qwen2_config(config: RSUniVLMConfig) -> Qwen2Config:
