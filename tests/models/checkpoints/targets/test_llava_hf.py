@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from rsunivlm.models.checkpoints.convert import convert
 from rsunivlm.models.checkpoints.export import export_checkpoint
 from rsunivlm.models.rsunivlm.upcycling import upcycle_low_rank
 from rsunivlm.tasks import Granularity
@@ -67,3 +69,21 @@ def test_stock_llava_gives_our_logits_and_tokens(
         torch.testing.assert_close(theirs_BLV[real_BL], ours_BLV[real_BL], atol=1e-4, rtol=1e-4)
         answers = model.generate(**inputs, expert_ids=experts, **options)
         assert torch.equal(stock.generate(**theirs, **options), answers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_import_gives_back_every_bit(make_siglip_checkpoint, tmp_path, dtype: torch.dtype) -> None:
+    _, folder = make_siglip_checkpoint(lambda model: model.to(dtype))
+    for level in Granularity:
+        name = level.name.lower()
+        dense, stock = (
+            export_checkpoint(folder, tmp_path / format / name, granularity=name, format=format)[0]
+            for format in ("safetensors", "llava-hf")
+        )
+        convert([stock], tmp_path / "back" / name)
+        expected = load_file(dense / "model.safetensors")
+        tensors = load_file(tmp_path / "back" / name / "model.safetensors")
+        assert tensors.keys() == expected.keys()
+        for key, tensor in tensors.items():
+            assert tensor.dtype == dtype
+            assert torch.equal(tensor, expected[key]), key
