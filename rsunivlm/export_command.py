@@ -20,7 +20,7 @@ def add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--format",
         default="llava-hf",
         help="llava-hf (stock LLaVA for transformers and vLLM, the default), safetensors (a dense model of "
-        "our own classes) or qwen2 (the language model alone)",
+        "our own classes), qwen2 (the language model alone) or gguf (llama.cpp)",
     )
     export.set_defaults(run=_export)
 

@@ -103,7 +103,7 @@ def make_tiny_model(tiny_processor) -> Callable[..., object]:
                 "bos_token_id": None,
                 "eos_token_id": tiny_processor.end_token_id,
             },
-            image_token_id=tiny_processor.image_token_id,
+            image_token_id=fields.pop("image_token_id", tiny_processor.image_token_id),
             mask_codec={"grid": 4},
             **fields,
         )

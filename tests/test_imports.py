@@ -74,6 +74,7 @@ OPTIONAL = {
     "liger_kernel",
     "datasets",
     "sklearn",
+    "gguf",
     "fastapi",
     "starlette",
     "pydantic",

@@ -21,6 +21,7 @@ from rsunivlm.models.checkpoints.files import StoredTensor, read_tensors
 from rsunivlm.models.checkpoints.reading import first_line, read_config
 from rsunivlm.models.checkpoints.targets.dense import write_dense
 from rsunivlm.models.checkpoints.targets.dense_view import DenseView
+from rsunivlm.models.checkpoints.targets.gguf import write_gguf
 from rsunivlm.models.checkpoints.targets.llava_hf import write_llava
 from rsunivlm.models.checkpoints.targets.qwen2 import write_qwen2
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
@@ -33,6 +34,7 @@ FORMATS: dict[str, Callable[[DenseView, RSUniVLMProcessor, Path], None]] = {
     "llava-hf": write_llava,
     "safetensors": write_dense,
     "qwen2": write_qwen2,
+    "gguf": write_gguf,
 }
 
 
