@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 from messages import png, until
-from rsunivlm.models.checkpoints.export import export_checkpoint
 
 from rsunivlm.inference.answer import Request
 from rsunivlm.inference.loading import bundled_checkpoint
 from rsunivlm.inference.predictor import RSUniVLM
 from rsunivlm.inference.scheduler import Decoding
+from rsunivlm.models.checkpoints.export import export_checkpoint
 from rsunivlm.serving.router.start import start_router
 from rsunivlm.tasks import Granularity
 
