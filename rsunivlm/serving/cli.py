@@ -41,6 +41,9 @@ def add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     serve.add_argument("--device", help="torch device, e.g. cpu or cuda:0")
     serve.add_argument("--int8", action="store_true", help="make the weights int8: smaller, faster on a CPU")
     serve.add_argument(
+        "--compile", action="store_true", help="compile decoding passes for a GPU; slow to start"
+    )
+    serve.add_argument(
         "--api-key-file", type=Path, help="file with a key (default: variable RSUNIVLM_API_KEY)"
     )
     serve.add_argument(
@@ -151,8 +154,8 @@ def _start_engine(
     from rsunivlm.serving.router.start import start_router
 
     if args.backend:
-        if args.int8:
-            raise ValueError("--int8 makes the weights here int8; with --backend the model runs elsewhere")
+        if args.int8 or args.compile:
+            raise ValueError("with --backend the model runs elsewhere: leave --int8 and --compile out")
         return start_router(
             checkpoint,
             urls=args.backend,
@@ -162,5 +165,7 @@ def _start_engine(
             slots=settings.slots,
             api_key=read_api_key(args.backend_key_file, BACKEND_KEY_VARIABLE),
         )
-    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device, int8=args.int8)
+    predictor = RSUniVLM.from_pretrained(
+        checkpoint, device=args.device, int8=args.int8, compile=args.compile
+    )
     return predictor, Engine(predictor, slots=settings.slots), None
