@@ -25,6 +25,7 @@ from rsunivlm.models.checkpoints.targets.gguf import write_gguf
 from rsunivlm.models.checkpoints.targets.llava_hf import write_llava
 from rsunivlm.models.checkpoints.targets.qwen2 import write_qwen2
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+from rsunivlm.models.rsunivlm.int8 import require_float_weights
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.tasks import Granularity
@@ -70,6 +71,7 @@ def export_checkpoint(
     if goal.exists() and (not goal.is_dir() or any(goal.iterdir())):
         raise ValueError(f"{goal} exists and is not an empty folder; export to a new one")
     config = read_config(folder)
+    require_float_weights(config, "export")
     experts = _chosen_experts(config, granularity)
     try:
         processor = RSUniVLMProcessor.from_pretrained(folder)
