@@ -61,13 +61,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
             except httpx.TransportError:
                 return False
 
-        until(answers, seconds=600)
+        until(answers, seconds=1200)
         return f"http://127.0.0.1:{port}"
 
     yield run
     for process in processes:
         process.terminate()
-        process.wait(60)
+        process.wait(300)
 
 
 def assert_equal(url: str, checkpoint: Path, requests: list[Request], form: str) -> None:
@@ -88,9 +88,11 @@ def assert_equal(url: str, checkpoint: Path, requests: list[Request], form: str)
             asked = engine.body(frontend.prepare(request)) | {"stream": False, "return_token_ids": True}
             del asked["stream_options"]
             sent = httpx.post(url + path, json=asked, timeout=300)
+            assert sent.status_code == 200, sent.text
             assert sent.json()["choices"][0]["token_ids"] == expected, request.prompt
             answer = future.result()
-            assert answer.text == predictor.read(job).text
+            # Of a character that the limit cuts in two, vLLM's streams show nothing.
+            assert answer.text.rstrip("\ufffd") == predictor.read(job).text.rstrip("\ufffd")
             assert answer.finished == job.finished
     finally:
         engine.close()
@@ -128,13 +130,13 @@ def mini_requests(tasks: tuple[str, ...]) -> list[Request]:
 def test_a_whole_model_with_a_siglip_tower(serve, siglip_model, tiny_processor, tmp_path) -> None:
     siglip_model.save_pretrained(tmp_path / "ours")
     tiny_processor.save_pretrained(tmp_path / "ours")
-    export_checkpoint(tmp_path / "ours", tmp_path / "region", granularity="region", format="llava-hf")
-    url = serve(tmp_path / "region", "--limit-mm-per-prompt", '{"image": 2}')
+    export_checkpoint(tmp_path / "ours", tmp_path / "image", granularity="image", format="llava-hf")
+    url = serve(tmp_path / "image", "--limit-mm-per-prompt", '{"image": 2}')
     requests = [
-        Request([png(index, (60, 48))], f"[VG] the ship number {index}", max_new_tokens=24)
+        Request([png(index, (60, 48))], f"[VQA] is ship number {index} red?", max_new_tokens=24)
         for index in range(QUESTIONS)
     ]
-    history = [("[VG] the ship", "[1, 2, 3, 4]")]
-    requests.append(Request([png()], "[VG] and the other?", history=history, max_new_tokens=24))
+    history = [("[VQA] is there a ship?", "yes")]
+    requests.append(Request([png()], "[VQA] and a vehicle?", history=history, max_new_tokens=24))
     requests.append(Request([png(1), png(2)], "[VQA] which?", max_new_tokens=24))
     assert_equal(url, tmp_path / "ours", requests, "chat")
