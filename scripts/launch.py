@@ -130,7 +130,7 @@ def missing_inputs(path: Path, stage: Literal[1, 2]) -> list[str]:
     missing = []
     if recipe.start_dir is not None:
         try:
-            FAMILIES[recipe.family](recipe).load_processor()
+            FAMILIES[recipe.family](recipe).read_start(recipe.start_dir)
         except ValueError as error:
             # What is missing, without the advice that follows it.
             missing.append(f"starting weights: {str(error).partition(';')[0]}")

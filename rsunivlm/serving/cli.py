@@ -165,7 +165,5 @@ def _start_engine(
             slots=settings.slots,
             api_key=read_api_key(args.backend_key_file, BACKEND_KEY_VARIABLE),
         )
-    predictor = RSUniVLM.from_pretrained(
-        checkpoint, device=args.device, int8=args.int8, compile=args.compile
-    )
+    predictor = RSUniVLM.from_pretrained(checkpoint, device=args.device, int8=args.int8, compile=args.compile)
     return predictor, Engine(predictor, slots=settings.slots), None

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from rsunivlm.data.dataset import RunSamples
 from rsunivlm.data.mixtures import Mixture
@@ -35,6 +36,14 @@ class Family(ABC):
             ValueError: A setting does not fit the family or the stage; names it.
         """
         self.recipe = recipe
+
+    @abstractmethod
+    def read_start(self, folder: Path) -> PreTrainedConfig:
+        """The configuration of a checkpoint to start from, once its files are checked.
+
+        Raises:
+            ValueError: It is missing, incomplete or of another family; names what and the mend.
+        """
 
     @abstractmethod
     def load_processor(self) -> ChatProcessor:

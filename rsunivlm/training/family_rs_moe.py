@@ -19,6 +19,7 @@ A stage 1 with `experts` trains everything at once: the ablation of the two stag
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,6 +65,10 @@ class RSMoEFamily(Family):
         check_fields(recipe.experts, RSMoEConfig, "experts.")
         self.config: RSMoEConfig | None = None
 
+    def read_start(self, folder: Path) -> RSMoEConfig:
+        """See `Family.read_start`."""
+        return check_checkpoint(folder, RSMoEConfig, RSMoEForConditionalGeneration)
+
     def load_processor(self) -> RSMoEProcessor:
         """See `Family.load_processor`."""
         recipe = self.recipe
@@ -77,7 +82,7 @@ class RSMoEFamily(Family):
                 raise ValueError(
                     f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from"
                 )
-            start = check_checkpoint(recipe.start_dir, RSMoEConfig, RSMoEForConditionalGeneration)
+            start = self.read_start(recipe.start_dir)
             stored = RSMoEProcessor.from_pretrained(recipe.start_dir)
             tokenizer, qformer = stored.tokenizer, stored.qformer_tokenizer
             self.config = self._continued(start)

@@ -13,7 +13,7 @@ from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGen
 from rsunivlm.models.rsunivlm.processing_rsunivlm import RSUniVLMProcessor
 from rsunivlm.models.rsunivlm.segment_attention import NAME as SEGMENTS
 from rsunivlm.training.adaptations import adaptation_of
-from rsunivlm.training.build import load_model, load_processor
+from rsunivlm.training.build import check_checkpoint, load_model, load_processor
 from rsunivlm.training.family import Family
 from rsunivlm.training.features import ImageEncoder
 from rsunivlm.training.metrics import TrainingFlops
@@ -28,6 +28,10 @@ class RSUniVLMFamily(Family):
         super().__init__(recipe)
         self.adaptation = adaptation_of(recipe)
         self.num_experts = 1
+
+    def read_start(self, folder: Path) -> RSUniVLMConfig:
+        """See `Family.read_start`."""
+        return check_checkpoint(folder)
 
     def load_processor(self) -> RSUniVLMProcessor:
         """See `Family.load_processor`."""

@@ -128,7 +128,7 @@ import atexit, os, launch
 class Group:
     def __del__(self):
         os.abort()
-def main(stage):
+def main(stage, family):
     atexit.register(print, "the logger ends", flush=False)
     print("stage", stage, flush=False)
     return {result}
@@ -236,7 +236,9 @@ def test_data_is_made_once(launch: ModuleType, tmp_path: Path) -> None:
         launch.prepare(tmp_path / "other", "convert dior_rsvg --root nowhere")
     with pytest.raises(ValueError, match=r"other uses \$\{NO_SUCH\}, which is not set"):
         launch.prepare(tmp_path / "other", "convert dior_rsvg --root ${NO_SUCH}")
-    with pytest.raises(ValueError, match=r"begin with one of convert, synth, tokenizer, not 'list'"):
+    with pytest.raises(
+        ValueError, match=r"begin with one of convert, synth, tokenizer, split-captions, not 'list'"
+    ):
         launch.prepare(tmp_path / "other", "list")
 
 
