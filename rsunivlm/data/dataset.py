@@ -9,7 +9,7 @@ and a resumed run needs only its position.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -40,7 +40,46 @@ class RunSamples(Protocol):
         """Positions in the run."""
 
 
-class TrainingSamples(Dataset[Sample]):
+Item = TypeVar("Item", covariant=True)
+
+
+class PlannedSamples(Dataset[Item]):
+    """A sample for every position of a plan."""
+
+    def __init__(self, loader: Any, plan: np.ndarray) -> None:
+        """Take over a plan.
+
+        Args:
+            loader: a `PictureLoader` that loads the samples of a family.
+            plan: dataset and record of every sample [n, 2].
+        """
+        self.loader = loader
+        self._plan = plan
+
+    def __len__(self) -> int:
+        """Samples in the run."""
+        return len(self._plan)
+
+    @property
+    def plan(self) -> np.ndarray:
+        """Dataset and record of every sample in the order of training [n, 2]."""
+        return self._plan
+
+    def rows(self, position: int) -> np.ndarray:
+        """Dataset and record of the sample at a position [1, 2]."""
+        return self._plan[position : position + 1]
+
+    def __getitem__(self, position: int) -> Item:
+        """Load the sample at a position.
+
+        Raises:
+            ValueError: an image is missing or unreadable; names dataset, record and file.
+        """
+        sample: Item = self.loader.load(*self._plan[position])
+        return sample
+
+
+class TrainingSamples(PlannedSamples[Sample]):
     """The samples of a run, by position."""
 
     def __init__(
@@ -69,32 +108,12 @@ class TrainingSamples(Dataset[Sample]):
         Raises:
             ValueError: a planned record is invalid or longer than ``max_length``; names it and the mend.
         """
-        self.loader = SampleLoader(mixture, processor, measures_folder)
-        self._plan = planned(mixture, num_samples)
-        lengths = self.loader.measure(self._plan, max_length).lengths
+        loader = SampleLoader(mixture, processor, measures_folder)
+        plan = planned(mixture, num_samples)
+        lengths = loader.measure(plan, max_length).lengths
         if length_window:
-            self._plan = self._plan[group_by_length(lengths, global_batch, length_window, mixture.seed)]
-
-    def __len__(self) -> int:
-        """Samples in the run."""
-        return len(self._plan)
-
-    @property
-    def plan(self) -> np.ndarray:
-        """Dataset and record of every sample in the order of training [n, 2]."""
-        return self._plan
-
-    def rows(self, position: int) -> np.ndarray:
-        """Dataset and record of the sample at a position [1, 2]."""
-        return self._plan[position : position + 1]
-
-    def __getitem__(self, position: int) -> Sample:
-        """Load the sample at a position.
-
-        Raises:
-            ValueError: an image is missing or unreadable; names dataset, record and file.
-        """
-        return self.loader.load(*self._plan[position])
+            plan = plan[group_by_length(lengths, global_batch, length_window, mixture.seed)]
+        super().__init__(loader, plan)
 
 
 class PackedSamples(Dataset[list[Sample]]):

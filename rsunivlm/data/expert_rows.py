@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from rsunivlm.captions import PARTS
 from rsunivlm.data.collation import LENGTH_STEP, BatchInfo, batch_images, before_supervised
+from rsunivlm.data.dataset import PlannedSamples
 from rsunivlm.data.loading import BadImage, PictureLoader
 from rsunivlm.data.mixtures import Mixture
 from rsunivlm.data.order import group_by_length
@@ -128,7 +128,7 @@ class ExpertLoader(PictureLoader):
         return rows
 
 
-class ExpertSamples(Dataset[ExpertSample]):
+class ExpertSamples(PlannedSamples[ExpertSample]):
     """The samples of a run, by position.
 
     Attributes:
@@ -157,38 +157,16 @@ class ExpertSamples(Dataset[ExpertSample]):
         Raises:
             ValueError: a record is invalid or too long, or no expert learns from any; names it and the mend.
         """
-        self.loader = loader
         mixture = loader.mixture
         lengths, self.counts = _measure(loader, max_length)
-        plan: list[np.ndarray] = []
-        while sum(map(len, plan)) < num_samples:
-            epoch = mixture.plan(len(plan))
-            plan.append(epoch[_of(lengths, epoch) > 0])
-        self._plan = np.concatenate(plan)[:num_samples]
+        epochs: list[np.ndarray] = []
+        while sum(map(len, epochs)) < num_samples:
+            epoch = mixture.plan(len(epochs))
+            epochs.append(epoch[_of(lengths, epoch) > 0])
+        plan = np.concatenate(epochs)[:num_samples]
         if length_window:
-            order = group_by_length(_of(lengths, self._plan), global_batch, length_window, mixture.seed)
-            self._plan = self._plan[order]
-
-    def __len__(self) -> int:
-        """Samples in the run."""
-        return len(self._plan)
-
-    @property
-    def plan(self) -> np.ndarray:
-        """Dataset and record of every sample in the order of training [n, 2]."""
-        return self._plan
-
-    def rows(self, position: int) -> np.ndarray:
-        """Dataset and record of the sample at a position [1, 2]."""
-        return self._plan[position : position + 1]
-
-    def __getitem__(self, position: int) -> ExpertSample:
-        """Load the sample at a position.
-
-        Raises:
-            ValueError: an image is missing or unreadable; names dataset, record and file.
-        """
-        return self.loader.load(*self._plan[position])
+            plan = plan[group_by_length(_of(lengths, plan), global_batch, length_window, mixture.seed)]
+        super().__init__(loader, plan)
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,16 @@ def load_tokenizer(
         raise ValueError(f"model.{key}: cannot load {source!r}: {str(error).splitlines()[0]}") from error
 
 
+def token_ids(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """The fields of a language model's configuration that are its tokenizer's."""
+    return {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+
+
 def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> RSUniVLMConfig:
     vision = {key: value for key, value in section.get("vision", {}).items() if key != "weights"}
     text = section.get("text", {})
@@ -178,16 +188,10 @@ def _config(section: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> R
     check_fields(vision, RSUniVLMVisionConfig, "model.vision.")
     check_fields(text, RSUniVLMTextConfig, "model.text.")
     check_fields(top, RSUniVLMConfig, "model.")
-    ids = {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
     try:
         return RSUniVLMConfig(
             vision_config=vision,
-            text_config={**ids, **text},
+            text_config={**token_ids(tokenizer), **text},
             image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
             **top,
         )

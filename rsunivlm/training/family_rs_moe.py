@@ -40,6 +40,7 @@ from rsunivlm.training.build import (
     check_length,
     load_tokenizer,
     load_vision_weights,
+    token_ids,
 )
 from rsunivlm.training.family import Family
 from rsunivlm.training.features import ImageEncoder
@@ -208,17 +209,11 @@ def _described(
     own = {key: value for key, value in section.get("text", {}).items() if key not in ("model_type", WEIGHTS)}
     if text["model_type"] in CONFIG_MAPPING:  # else the configuration refuses it
         check_fields(own, CONFIG_MAPPING[text["model_type"]], "model.text.")
-    ids = {
-        "vocab_size": len(tokenizer),
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
     try:
         config = RSMoEConfig(
             vision_config=vision,
             qformer_config={"vocab_size": len(qformer_tokenizer), **qformer},
-            text_config={**ids, **text},
+            text_config={**token_ids(tokenizer), **text},
             image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_MARK),
             **{**top, **experts},
         )
