@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MOST_TOKENS = 64  # of a row in a compiled pass; a longer one is part of a prompt
 POSITION_STEP = 256
 FEWEST = 2  # the compiler makes a program of its own for sizes of 1
+OLDEST = "2.15"
 PROGRAMS = 64  # that the compiler may make before it gives up; it makes a few for each expert
 
 
@@ -34,7 +35,12 @@ def compile_language_model(model: RSUniVLMTextModel) -> Callable[..., Any]:
 
     Returns:
         A function with the arguments of the model.
+
+    Raises:
+        ValueError: torch is older than what this was tried with; 2.9 compiles to wrong answers.
     """
+    if torch.__version__ < OLDEST:
+        raise ValueError(f"compiled passes need torch {OLDEST} or newer, this is {torch.__version__}")
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, PROGRAMS)
     mode = "reduce-overhead" if model.device.type == "cuda" else None
     return torch.compile(model, fullgraph=True, dynamic=True, mode=mode)

@@ -23,9 +23,11 @@ from rsunivlm.images import open_image
 from rsunivlm.inference.answer import ImageLike
 from rsunivlm.inference.compiled import by_expert, is_decoding, keep_addresses, padded_sizes, power_of_two
 from rsunivlm.inference.prefixes import PrefixStore
-from rsunivlm.models.rsunivlm.feed_forward import plan_dispatch, plan_kept
+from rsunivlm.models.rsunivlm.experts import ExpertDispatch
+from rsunivlm.models.rsunivlm.feed_forward import Kept, plan_dispatch, plan_kept
 from rsunivlm.models.rsunivlm.int8 import weight_rows
 from rsunivlm.models.rsunivlm.row_attention import CachedRows, RowCache, Span
+from rsunivlm.models.rsunivlm.token_moe import TokenRouting
 
 if TYPE_CHECKING:
     from rsunivlm.inference.scheduler import Feed
@@ -138,14 +140,11 @@ class ModelRunner:
         for index, _ in places:
             kept_splits[feeds[index].expert] += 1
         sizes = padded_sizes(spans) if padded else None
-        if sizes is not None:  # of one expert, which computes what is added, too
-            expert = feeds[0].expert
-            kept_splits[expert] = power_of_two(len(wanted))
-            splits[expert] = sizes.tokens
+        if sizes is not None:
             for values, size in (
                 (ids, sizes.tokens),
                 (positions, sizes.tokens),
-                (wanted, kept_splits[expert]),
+                (wanted, power_of_two(len(wanted))),
             ):
                 values += [0] * (size - len(values))
         ids_T = torch.tensor(ids)
@@ -156,14 +155,12 @@ class ModelRunner:
             image_places = (ids_T == self.processor.image_token_id).nonzero()[:, 0]
             embeds_TD[image_places.to(device)] = torch.cat(images).to(embeds_TD.dtype)
         wanted_M = torch.tensor(wanted, dtype=torch.long).to(device)
-        # Behind the last layer's attention only these are read: of a prompt one token, of its beginning none.
-        kept = plan_kept(config, wanted_M, kept_splits)
-        hidden_1TD = language_model(
-            inputs_embeds=embeds_TD[None],
-            attention_mask={"full_attention": None},
-            position_ids=torch.tensor(positions)[None].to(device),
-            use_cache=False,
-            expert_dispatch=plan_dispatch(
+        dispatch: ExpertDispatch | TokenRouting
+        if padded and not config.num_routed_experts:
+            dispatch = ExpertDispatch((), packed=True, only=feeds[0].expert)
+            kept: Kept | None = Kept(wanted_M, dispatch)
+        else:
+            dispatch = plan_dispatch(
                 config,
                 (1, len(ids)),
                 device,
@@ -171,7 +168,16 @@ class ModelRunner:
                 expert_splits=tuple(splits),
                 packed=True,
                 attention_mask=None,
-            ),
+            )
+            # Behind the last layer's attention only these are read: of a prompt one token, of its beginning
+            # none.
+            kept = plan_kept(config, wanted_M, kept_splits)
+        hidden_1TD = language_model(
+            inputs_embeds=embeds_TD[None],
+            attention_mask={"full_attention": None},
+            position_ids=torch.tensor(positions)[None].to(device),
+            use_cache=False,
+            expert_dispatch=dispatch,
             cached_rows=CachedRows(self.cache, spans, sizes=sizes),
             kept=kept,
         ).last_hidden_state

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 from rsunivlm.inference.answer import Request
-from rsunivlm.inference.compiled import padded_sizes
+from rsunivlm.inference.compiled import OLDEST, padded_sizes
 from rsunivlm.inference.predictor import RSUniVLM
 from rsunivlm.models.rsunivlm.row_attention import Span
 from rsunivlm.tasks import Task, render_prompt
@@ -25,6 +25,7 @@ def traced(monkeypatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
 
 
+@pytest.mark.skipif(torch.__version__ < OLDEST, reason=f"compiled passes need torch {OLDEST}")
 @pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("num_experts", [1, 3])
 def test_compiled_passes_write_the_same_answers(make_predictor, pictures, num_experts: int) -> None:

@@ -32,12 +32,15 @@ class ExpertDispatch:
         order: Permutation [B] that sorts the rows by expert; None when they are sorted already.
         inverse: The permutation that undoes `order`; None with it.
         packed: `splits` count the tokens of one packed row.
+        only: The one expert of all tokens, for passes whose sizes a compiler is not to see as numbers; there
+            are no splits then.
     """
 
     splits: tuple[int, ...]
     order: Tensor | None = None
     inverse: Tensor | None = None
     packed: bool = False
+    only: int | None = None
 
     @classmethod
     def from_ids(cls, expert_ids: Sequence[int], num_experts: int, device: torch.device) -> ExpertDispatch:
@@ -104,6 +107,8 @@ class GranularityExperts(nn.Module):
         return self._dispatched(x_BLD, dispatch)
 
     def _dispatched(self, x_BLD: Tensor, dispatch: ExpertDispatch) -> Tensor:
+        if dispatch.only is not None:
+            return self._expert(x_BLD, *self._networks()[dispatch.only])
         sorted_BLD = x_BLD if dispatch.order is None else x_BLD[dispatch.order]
         outputs = [
             self._expert(rows_bLD, *weights)

@@ -169,16 +169,20 @@ def require_int8_processor(device: torch.device, dtype: torch.dtype | str) -> No
     """Refuse devices, types and processors on which int8 weights give no right answers.
 
     Raises:
-        ValueError: No CPU; a type that cannot hold the scales; or sums of products are cut, as on x86
-            processors without VNNI.
+        ValueError: No CPU; a type that cannot hold the scales; or wrong sums of products, as on x86
+            processors without VNNI, which cut them, and of torch 2.9 for matrices of one column.
     """
     if device.type != "cpu":
         raise ValueError(f"int8 weights are for the CPU, not for {device}: leave int8 out, or set device cpu")
     if dtype == torch.float16:
         raise ValueError("int8 weights go with float32 or bfloat16, not with float16")
-    largest = torch.full((16, 64), LARGEST, dtype=torch.int8)
-    if not (torch._int_mm(largest, largest.t()) == 64 * LARGEST**2).all():
-        raise ValueError("this processor cannot add int8 products exactly (no VNNI): leave int8 out")
+    for rows, columns in ((16, 64), (2, 1), (3, 5)):
+        largest = torch.full((rows, columns), LARGEST, dtype=torch.int8)
+        if not (torch._int_mm(largest, largest.t()) == columns * LARGEST**2).all():
+            raise ValueError(
+                f"torch {torch.__version__} cannot add int8 products exactly on this processor (it may lack "
+                "VNNI, or torch be too old): leave int8 out"
+            )
 
 
 def weight_rows(layer: nn.Module, rows: Tensor) -> Tensor:

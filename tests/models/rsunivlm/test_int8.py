@@ -42,7 +42,7 @@ def test_by_hand() -> None:
 def test_a_product_errs_by_no_more_than_its_roundings(N: int, K: int, R: int, size: float, seed: int) -> None:
     torch.manual_seed(seed)
     weight_NK = size * torch.randn(N, K) * torch.rand(N, 1)
-    x_RK = torch.randn(R, K) * 10 ** torch.randint(-3, 4, (R, 1))
+    x_RK = torch.randn(R, K) * 10.0 ** torch.randint(-3, 4, (R, 1))
     integers, scale_N = int8.quantise_rows(weight_NK)
     rounded_NK = integers * scale_N[:, None]
     assert ((rounded_NK - weight_NK).abs() <= scale_N[:, None] * 0.5001).all()
