@@ -134,11 +134,6 @@ class ModelRunner:
         ids = [token for feed in feeds for token in feed.tokens]
         positions = [position for s in spans for position in range(s.start, s.start + s.count)]
         wanted = [int(first[feed]) + token for feed, token in places]
-        splits, kept_splits = [0] * config.num_experts, [0] * config.num_experts
-        for feed in feeds:
-            splits[feed.expert] += len(feed.tokens)
-        for index, _ in places:
-            kept_splits[feeds[index].expert] += 1
         sizes = padded_sizes(spans) if padded else None
         if sizes is not None:
             for values, size in (
@@ -160,6 +155,11 @@ class ModelRunner:
             dispatch = ExpertDispatch((), packed=True, only=feeds[0].expert)
             kept: Kept | None = Kept(wanted_M, dispatch)
         else:
+            splits, kept_splits = [0] * config.num_experts, [0] * config.num_experts
+            for feed in feeds:
+                splits[feed.expert] += len(feed.tokens)
+            for index, _ in places:
+                kept_splits[feeds[index].expert] += 1
             dispatch = plan_dispatch(
                 config,
                 (1, len(ids)),

@@ -123,7 +123,7 @@ def test_a_card_that_is_there_stays(tiny_checkpoint: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.startswith("---\n")
     assert readme.read_text() == "written by hand"
     assert main(["card", str(tiny_checkpoint), "--force"]) == 0
-    assert card_of(tiny_checkpoint).data.library_name == "transformers"
+    assert card_of(tiny_checkpoint).data.to_dict()["library_name"] == "transformers"
 
 
 @pytest.mark.parametrize(
