@@ -5,7 +5,6 @@ Everything comes from its files; what they do not say is absent here, and the ca
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from rsunivlm.codecs.boxes import BoxCodec
 from rsunivlm.codecs.masks import MaskCodec
+from rsunivlm.models.checkpoints.files import read_json
 from rsunivlm.models.checkpoints.reading import read_config
 from rsunivlm.models.counts import ParameterCounts, count_parameters
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
@@ -72,22 +72,5 @@ def read_facts(folder: Path) -> Facts:
         boxes=BoxCodec.from_dict(config.box_codec or {}),
         masks=MaskCodec.from_dict(config.mask_codec or {}),
         weights=find_weights(folder),
-        training=read_object(folder / "training.json") if (folder / "training.json").exists() else {},
+        training=read_json(folder / "training.json") if (folder / "training.json").exists() else {},
     )
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: The file is not there or holds something else.
-    """
-    if not file.is_file():
-        raise ValueError(f"no such file: {file}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{file} holds no JSON object")
-    return content

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from rsunivlm.card.facts import Facts, read_object
+from rsunivlm.card.facts import Facts
+from rsunivlm.models.checkpoints.files import read_json
 from rsunivlm.models.stored_weights import stored_checksum
 from rsunivlm.tasks import Task, parse_task
 
@@ -61,7 +62,7 @@ def read_scores(files: Sequence[Path], facts: Facts) -> list[Score]:
     own = {stored_checksum(facts.config, facts.weights, dtype) for dtype in _LOADED_AS}
     scores: list[Score] = []
     for file in files:
-        results = read_object(file)
+        results = read_json(file)
         try:
             measured = results["model"].get("weights")
             if measured not in own:

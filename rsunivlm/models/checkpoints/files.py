@@ -124,8 +124,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ValueError: The file is too large, no JSON, or no object.
+        ValueError: The file is not there, too large, no JSON, or no object.
     """
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
     if path.stat().st_size > JSON_LIMIT:
         raise ValueError(f"{path} is larger than {JSON_LIMIT >> 20} MiB; this is no file of a checkpoint")
     try:
