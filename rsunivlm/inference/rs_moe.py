@@ -25,7 +25,7 @@ from rsunivlm.inference.frontend import MAX_NEW_TOKENS_TEXT
 from rsunivlm.inference.loading import load_rs_moe
 from rsunivlm.inference.preparation import choose_route
 from rsunivlm.inference.scheduler import DEFAULT_DECODING, Decoding
-from rsunivlm.models.rs_moe.aggregation import best_of, concatenate
+from rsunivlm.models.rs_moe.aggregation import best_of, concatenate, vote
 from rsunivlm.models.rs_moe.experts import NO_EXPERT
 from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
 from rsunivlm.models.rs_moe.processing_rs_moe import ExpertRow, RSMoEProcessor
@@ -143,7 +143,7 @@ class RSMoE(Predictor):
         config = self.model.config
         if config.num_experts and chosen.task is Task.CAP:
             experts, prompts = list(range(config.num_experts)), expert_prompts(config, instruction)
-        elif config.num_experts and config.vqa == "best":
+        elif config.num_experts and config.vqa != "stage1":
             experts, prompts = list(range(config.num_experts)), [instruction] * config.num_experts
         asked = _Asked(
             request, chosen, instruction, request.max_new_tokens or max_new_tokens, experts, prompts
@@ -239,10 +239,13 @@ class RSMoE(Predictor):
     def _put_together(self, one: _Asked) -> Answer:
         if len(one.drafts) == 1:
             return self._as_answer(one, one.drafts[0].text, one.drafts)
-        if one.route.task is Task.VQA or self.model.config.aggregation == "best":
-            best = one.drafts[best_of([draft.mean_log_prob for draft in one.drafts])]
-            return self._as_answer(one, best.text, [best])
-        return self._as_answer(one, concatenate([draft.text for draft in one.drafts]), one.drafts)
+        config, texts = self.model.config, [draft.text for draft in one.drafts]
+        way = config.vqa if one.route.task is Task.VQA else config.aggregation
+        if way not in ("best", "vote"):
+            return self._as_answer(one, concatenate(texts), one.drafts)
+        likelihoods = [draft.mean_log_prob for draft in one.drafts]
+        chosen = one.drafts[best_of(likelihoods) if way == "best" else vote(texts, likelihoods)]
+        return self._as_answer(one, chosen.text, [chosen])
 
     def _as_answer(self, one: _Asked, text: str, used: Sequence[Draft]) -> Answer:
         names = list(self.model.config.subtasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from rsunivlm.cli import main
+from rsunivlm.inference import rs_moe
 from rsunivlm.inference.answer import Request
-from rsunivlm.inference.drafting import write_drafts
+from rsunivlm.inference.drafting import Draft, write_drafts
 from rsunivlm.inference.families import load_predictor
 from rsunivlm.inference.predictor import RSUniVLM
 from rsunivlm.inference.rs_moe import RSMoE
@@ -46,6 +48,13 @@ def checkpoint(make_tiny_rs_moe, tmp_path: Path) -> Path:
 
 def ask(model: RSMoE, picture: Image.Image, prompt: str = CAPTION):
     return model.ask(picture, prompt, max_new_tokens=8)
+
+
+def drafts_of(model: RSMoE, picture: Image.Image, prompt: str) -> list[Draft]:
+    """What the three experts write, asked past the predictor."""
+    asked = model._asked(Request([picture], prompt), 8)
+    features = torch.stack(list(model._see([asked]).values())).expand(3, -1, -1)
+    return write_drafts(model.model, model.processor, model._rows(asked), features, [8] * 3)
 
 
 def test_a_caption_is_its_drafts_put_together(make_model, picture) -> None:
@@ -85,24 +94,28 @@ def test_questions_go_to_stage_one_and_ignore_the_experts(make_model, picture) -
 def test_best_takes_the_likeliest_draft(make_model, picture) -> None:
     model = make_model(aggregation="best", vqa="best")
     for prompt in (CAPTION, QUESTION):
-        asked = model._asked(Request([picture], prompt), 8)
-        rows = model._rows(asked)
-        features = torch.stack(list(model._see([asked]).values())).expand(3, -1, -1)
-        drafts = write_drafts(model.model, model.processor, rows, features, [8] * 3)
+        drafts = drafts_of(model, picture, prompt)
         answer = ask(model, picture, prompt)
         assert answer.text == max(drafts, key=lambda draft: draft.mean_log_prob).text
         assert list(answer.drafts.values()) == [draft.text for draft in drafts]
+
+
+def test_most_experts_answer_a_question(make_model, picture, monkeypatch) -> None:
+    model = make_model(vqa="vote")
+    drafts = drafts_of(model, picture, QUESTION)
+    said = [drafts[0], replace(drafts[1], text="A ship."), replace(drafts[2], text="a ship")]
+    monkeypatch.setattr(rs_moe, "write_drafts", lambda *_: list(said))
+    likelier = max(said[1:], key=lambda draft: draft.mean_log_prob)
+    assert ask(model, picture, QUESTION).text == likelier.text
 
 
 @torch.no_grad()
 def test_likelihood_is_that_of_reading_the_draft_again(make_model, picture) -> None:
     model = make_model()
     asked = model._asked(Request([picture], CAPTION), 8)
-    rows = model._rows(asked)
-    features = torch.stack(list(model._see([asked]).values())).expand(3, -1, -1)
-    drafts = write_drafts(model.model, model.processor, rows, features, [8] * 3)
-    for row, draft in zip(rows, drafts, strict=True):
-        batch = model.processor.batch_rows([row]) | {"image_features": features[:1]}
+    rows, features = model._rows(asked), next(iter(model._see([asked]).values()))[None]
+    for row, draft in zip(rows, drafts_of(model, picture, CAPTION), strict=True):
+        batch = model.processor.batch_rows([row]) | {"image_features": features}
         said = model.model.generate(**batch, do_sample=False, max_new_tokens=8)
         batch |= {"input_ids": said, "attention_mask": torch.ones_like(said)}
         log_probs = model.model(**batch).logits[0, len(row.input_ids) - 1 : -1].log_softmax(-1)

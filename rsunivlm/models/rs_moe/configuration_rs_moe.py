@@ -49,7 +49,8 @@ class RSMoEConfig(PreTrainedConfig):
         aggregation: How drafts become a caption (A5): `concat` strings them together without repeated
             sentences; `fuse` lets the language model of stage I merge them; `best` takes the one with the
             highest mean log-probability.
-        vqa: Who answers a question (A6): the language model of `stage1`, or the `best` of the experts.
+        vqa: Who answers a question (A6): the language model of `stage1`, the expert that is surest (`best`),
+            or the `vote` of all experts.
         generate_prompt: Asks for a prompt where `router` is `generate`.
         fuse_prompt: Asks to merge drafts where `aggregation` is `fuse`.
 
@@ -81,7 +82,7 @@ class RSMoEConfig(PreTrainedConfig):
     soft_hidden_size: int = 256
     qformer_text: Literal["prompt", "instruction"] = "prompt"
     aggregation: Literal["concat", "fuse", "best"] = "concat"
-    vqa: Literal["stage1", "best"] = "stage1"
+    vqa: Literal["stage1", "best", "vote"] = "stage1"
     generate_prompt: str | None = None
     fuse_prompt: str | None = None
     tie_word_embeddings: bool = True

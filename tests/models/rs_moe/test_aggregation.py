@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsunivlm.models.rs_moe.aggregation import best_of, concatenate
+from rsunivlm.models.rs_moe.aggregation import best_of, concatenate, vote
 
 
 def test_a_sentence_is_said_once() -> None:
@@ -26,3 +26,9 @@ def test_nothing_is_lost_and_nothing_changes_when_repeated(drafts: list[str]) ->
 
 def test_the_best_draft_is_the_likeliest() -> None:
     assert best_of([-2.0, -0.5, -0.5]) == 1
+
+
+def test_most_drafts_win_and_the_likeliest_where_they_are_as_many() -> None:
+    assert vote(["Yes.", "no", "yes"], [-3.0, -0.1, -2.0]) == 2
+    assert vote(["urban", "rural"], [-0.7, -0.2]) == 1
+    assert vote(["no", "yes", "yes", "No"], [-0.4, -0.3, -0.9, -0.2]) == 3
