@@ -62,8 +62,11 @@ class RSMoEFamily(Family):
             raise ValueError("packing is no setting of RS-MoE, whose rows are padded; leave it out")
         if recipe.stage == 2 and recipe.lora:
             raise ValueError("lora is a setting of stage 1; the experts of stage 2 have adapter_rank")
+        if recipe.stage == 1 and recipe.also_train:
+            raise ValueError("also_train is a setting of stage 2; stage 1 trains all but the vision tower")
         self.lora = LoraSettings.of(recipe.lora) if recipe.lora else None
-        check_fields(recipe.experts, RSMoEConfig, "experts.")
+        self.experts = expert_fields(recipe.experts)
+        check_fields(self.experts, RSMoEConfig, "experts.")
         self.config: RSMoEConfig | None = None
 
     def read_start(self, folder: Path) -> RSMoEConfig:
@@ -76,7 +79,7 @@ class RSMoEFamily(Family):
         if recipe.start_dir is None:
             tokenizer = load_tokenizer(recipe.model)
             qformer = load_tokenizer(recipe.model, "qformer_tokenizer", default=tokenizer)
-            experts = recipe.experts or {"experts": []}
+            experts = self.experts or {"experts": []}
             self.config = _described(recipe.model, tokenizer, qformer, experts)
         else:
             if recipe.stage == 2 and not recipe.start_dir.exists():
@@ -158,7 +161,7 @@ class RSMoEFamily(Family):
         Raises:
             ValueError: The checkpoint has experts where it must not, or `experts` is wrong.
         """
-        experts = self.recipe.experts
+        experts = self.experts
         if start.num_experts:
             if self.recipe.stage == 1 or experts:
                 raise ValueError(
@@ -185,14 +188,40 @@ class RSMoEFamily(Family):
             for kept in (model.bridge.ln_vision, model.bridge.llm_proj):
                 kept.requires_grad_(True)
         if self.recipe.stage == 2:
+            also = tuple(map(str, self.recipe.also_train))
+            names = [name for name, _ in model.named_parameters() if not name.startswith("vision_tower.")]
+            for prefix in also:
+                if not any(name.startswith(prefix) for name in names):
+                    raise ValueError(
+                        f"also_train: no parameter outside the vision tower begins with {prefix!r}; for "
+                        "example, bridge.llm_proj is the projection"
+                    )
             for name, parameter in model.named_parameters():
-                parameter.requires_grad_(".adapter_" in name or name.startswith("router."))
+                parameter.requires_grad_(".adapter_" in name or name.startswith(("router.", *also)))
         model.vision_tower.requires_grad_(False)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ValueError(
                 f"experts_as={model.config.experts_as} with router={model.config.router} leaves nothing to "
                 "train in stage 2; such a model needs no training: see docs/rs_moe.md"
             )
+
+
+def expert_fields(experts: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the configuration, those of a `preset` among them.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+    own = dict(experts)
+    if (preset := own.pop("preset", None)) is None:
+        return own
+    lora = LoraSettings.of({"preset": preset})
+    return {
+        "adapter_rank": lora.rank,
+        "adapter_alpha": float(lora.alpha),
+        "adapter_targets": list(lora.targets),
+        **own,
+    }
 
 
 def _described(

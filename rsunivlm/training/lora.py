@@ -30,12 +30,18 @@ LoraTargets = Literal["all", "attention"]
 _LAYERS = r"model\.language_model\.layers\.\d+\."
 _ATTENTION = r"self_attn\.(q|k|v|o)_proj"
 _FEED_FORWARD = r"mlp\.(gate|up|down)_proj"
+_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "repo": {"rank": 1, "alpha": 8, "targets": ("gate_proj", "up_proj", "down_proj")},
+}
 _TOWER = r"model\.vision_tower\.backbone\.blocks\.\d+\.attn\.qkv\.(q|k|v)_proj"
 
 
 @dataclass(frozen=True)
 class LoraSettings:
     """LoRA on the parts of a model (`add_lora_to`).
+
+    The preset `repo` is what RS-MoE's public repository says: rank 1 on the language model's feed-forward
+    layers.
 
     Attributes:
         rank: Of the changes.
@@ -51,16 +57,21 @@ class LoraSettings:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> LoraSettings:
-        """From a recipe's mapping.
+        """From a recipe's mapping; its `preset` gives what it does not say itself.
 
         Raises:
-            ValueError: An unknown key or an impossible value; names it.
+            ValueError: An unknown key, an unknown preset or an impossible value; names it.
         """
-        if unknown := sorted(set(settings) - {field.name for field in fields(cls)}):
-            known = ", ".join(field.name for field in fields(cls))
+        own = dict(settings)
+        if (preset := own.pop("preset", None)) is not None:
+            if preset not in _PRESETS:
+                raise ValueError(f"lora: there is no preset {preset!r}, only {', '.join(_PRESETS)}")
+            own = {**_PRESETS[preset], **own}
+        if unknown := sorted(set(own) - {field.name for field in fields(cls)}):
+            known = ", ".join(("preset", *(field.name for field in fields(cls))))
             raise ValueError(f"lora: unknown setting {unknown[0]!r}; there are {known}")
-        targets = settings.get("targets", cls.targets)
-        found = replace(cls(**settings), targets=targets if targets == "all" else tuple(targets))
+        targets = own.get("targets", cls.targets)
+        found = replace(cls(**own), targets=targets if targets == "all" else tuple(targets))
         if found.rank < 1 or found.alpha <= 0 or not 0 <= found.dropout < 1:
             raise ValueError("lora: rank and alpha must be above 0, dropout at least 0 and below 1")
         return found

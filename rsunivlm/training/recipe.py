@@ -40,6 +40,7 @@ _NOT_NEGATIVE = (
 )
 _KIND_NAMES = {
     dict: "a mapping",
+    list: "a list",
     str: "a text",
     int: "a whole number",
     float: "a number",
@@ -57,7 +58,10 @@ class Recipe:
         family: Which model the recipe trains; the scripts of a family take only its recipes.
         lora: RS-MoE, stage 1: train low-rank changes of Q-Former and language model only, e.g. `{rank: 16}`
             (see `rsunivlm.training.lora.LoraSettings`); empty trains both whole.
-        experts: RS-MoE, stage 2: fields of `RSMoEConfig` that the stage sets, e.g. `{adapter_rank: 8}`.
+        experts: RS-MoE, stage 2: fields of `RSMoEConfig` that the stage sets, e.g. `{adapter_rank: 8}`;
+            `{preset: repo}` sets rank, alpha and targets of the adapters as for `lora`.
+        also_train: RS-MoE, stage 2: what is trained beside experts and router, by prefixes of parameter
+            names, e.g. `[bridge.llm_proj]`.
         targets: RS-MoE, stage 2: what each expert learns, e.g. `{details: [objects, relations]}`, `caption`
             for the whole caption; an expert that is not named learns the part of its own name.
         mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
@@ -122,6 +126,7 @@ class Recipe:
     family: Literal["rsunivlm", "rs_moe"] = "rsunivlm"
     lora: dict[str, Any] = field(default_factory=dict)
     experts: dict[str, Any] = field(default_factory=dict)
+    also_train: list[Any] = field(default_factory=list)
     targets: dict[str, Any] = field(default_factory=dict)
     adaptation: Literal["gmoe", "full", "lora", "moe", "ffn_only", "gmoe_random", "gmoe_shared_lora"] = "gmoe"
     adaptation_options: dict[str, Any] = field(default_factory=dict)
@@ -172,7 +177,7 @@ class Recipe:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.warmup_ratio >= 1:
             raise ValueError(f"warmup_ratio is a share of the steps, below 1, got {self.warmup_ratio}")
-        for key in ("lora", "experts", "targets"):
+        for key in ("lora", "experts", "also_train", "targets"):
             if self.family != "rs_moe" and getattr(self, key):
                 raise ValueError(f"{key} is a setting of RS-MoE; it needs family: rs_moe")
         if self.family != "rsunivlm" and (self.adaptation != "gmoe" or self.adaptation_options):

@@ -151,6 +151,28 @@ def test_lora_of_stage_one_is_published_merged(recipe_of, tmp_path: Path) -> Non
     assert (folder / "adapter/adapter_model.safetensors").is_file()
 
 
+def test_the_preset_of_the_repository_has_rank_one_on_feed_forward_layers(recipe_of, tmp_path: Path) -> None:
+    first = run.train(recipe_of(1, lora="{preset: repo}"))
+    stored = json.loads((first / "adapter/adapter_config.json").read_text())
+    assert (stored["r"], stored["lora_alpha"]) == (1, 8)
+    ends = {name.rpartition(".")[2] for name in stored["target_modules"]}
+    assert ends == {"gate_proj", "up_proj", "down_proj"}
+    second = run.train(recipe_of(2, experts="{preset: repo, num_soft_tokens: 2, soft_hidden_size: 8}"))
+    adapters = {name: tensor for name, tensor in weights(second).items() if ".adapter_" in name}
+    assert {name.split(".")[-2] for name in adapters} == ends
+    assert all(1 in tensor.shape for tensor in adapters.values())
+    config = json.loads((second / "config.json").read_text())
+    assert (config["adapter_rank"], config["adapter_alpha"]) == (1, 8.0)
+
+
+def test_stage_two_may_train_the_projection_too(recipe_of) -> None:
+    first = run.train(recipe_of(1))
+    second = run.train(recipe_of(2, also_train="[bridge.llm_proj]"))
+    before, after = weights(first), weights(second)
+    changed = {name for name in before if not after[name].equal(before[name])}
+    assert changed == {"bridge.llm_proj.weight", "bridge.llm_proj.bias"}
+
+
 def test_one_stage_trains_everything_at_once(recipe_of) -> None:
     folder = run.train(recipe_of(1, experts="{adapter_rank: 4}"))
     found = weights(folder)
@@ -168,6 +190,11 @@ def test_one_stage_trains_everything_at_once(recipe_of) -> None:
         (2, {"experts": "{adapter_rnk: 4}"}, "unknown setting experts.adapter_rnk"),
         (2, {"experts": "{experts_as: prompts, router: template}"}, "leaves nothing to train in stage 2"),
         (2, {"targets": "{theme: [sky]}"}, "expert theme cannot learn 'sky'"),
+        (2, {"experts": "{preset: rep}"}, "lora: there is no preset 'rep', only repo"),
+        (2, {"also_train": "[llm_proj]"}, "also_train: no parameter .* begins with 'llm_proj'"),
+        (2, {"also_train": "[vision_tower]"}, "also_train: no parameter outside the vision tower"),
+        (1, {"also_train": "[router.]"}, "also_train is a setting of stage 2"),
+        (2, {"also_train": "bridge.llm_proj"}, "also_train must be a list"),
         (2, {"lora": "{rank: 2}"}, "lora is a setting of stage 1"),
         (1, {"lora": "{rnk: 2}"}, "lora: unknown setting 'rnk'"),
         (1, {"lora": "{targets: [gate]}"}, "lora: no linear layer is named 'gate'"),
