@@ -5,7 +5,8 @@ caption, split by `rsunivlm.captions`. The caption itself stays as it is: one fi
 
 A caption of one sentence is all theme. Sets such as RSICD have five such captions per image, and apart they
 would leave two of three experts without a word. ``--join`` makes one record per image of them: the distinct
-sentences of its captions (and of the references in ``targets``), in order, are one caption.
+sentences of its captions (and of the references in ``targets``), in order, are one caption, and of a test set
+the one reference.
 
 What the split does to a file is measured and printed: words kept, and how often each part is empty.
 """
@@ -160,8 +161,11 @@ def _joined(records: Iterable[Record], counts: SplitCounts) -> Iterator[Record]:
     for record in _checked(records, counts):
         about.setdefault(record.images, []).append(record)
     for first, *others in about.values():
-        captions = [caption for record in (first, *others) for caption in _captions(record)]
-        yield replace(first, turns=(Turn(first.turns[0].prompt, join_captions(captions)),))
+        joined = join_captions([caption for record in (first, *others) for caption in _captions(record)])
+        targets = first.targets
+        if isinstance(targets, dict) and "references" in targets:
+            targets = targets | {"references": [joined]}
+        yield replace(first, turns=(Turn(first.turns[0].prompt, joined),), targets=targets)
 
 
 def _captions(record: Record) -> list[str]:

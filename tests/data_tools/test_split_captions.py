@@ -96,6 +96,7 @@ def test_references_stay_in_the_targets(tmp_path: Path) -> None:
         assert main(["split-captions", str(source), "--join", "--out", str(tmp_path / out)]) == 0
         (record,) = read_records(tmp_path / out / "cap.jsonl")
         assert record.turns[0].answer == "a road . grass ."
+        assert record.targets["references"] == ["a road . grass ."]
 
 
 def test_what_is_no_caption_is_refused_and_nothing_is_written(
