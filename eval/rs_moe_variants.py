@@ -2,6 +2,8 @@
 
     python eval/rs_moe_variants.py --data RSICD
     python eval/rs_moe_variants.py --data RSICD --only rs_moe --only control1_prompts_only
+    python eval/rs_moe_variants.py --data RSICD --benchmark my_captions.jsonl
+    python eval/rs_moe_variants.py --task vqa --benchmark rsvqa_lr --data RSVQA_LR
 
 What there is stands in `eval/rs_moe_variants.yaml` (or another file, ``--plan``). Runs are trained by the
 scripts a user would call and scored by `run_benchmark.py`; what is there already is not done again, so an
@@ -39,7 +41,8 @@ from eval.tasks import protocol_of
 PROJECT = Path(__file__).resolve().parents[1]
 PLAN = Path(__file__).with_suffix(".yaml")
 _STDERR = 2  # file descriptor
-SHOWN = ("cider", "bleu_1", "bleu_4", "meteor", "rouge_l")
+TASKS = ("cap", "vqa")
+SHOWN = {"cap": ("cider", "bleu_1", "bleu_4", "meteor", "rouge_l")}  # of other tasks, every metric
 
 
 @dataclass(frozen=True)
@@ -64,17 +67,19 @@ class Row:
         run: Whose checkpoint it is.
         config: Fields of the checkpoint's configuration to change.
         generation: Generation settings to change.
+        tasks: It is scored in, of `TASKS`.
     """
 
     name: str
     run: str
     config: Mapping[str, Any] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Sequence[str] = TASKS[:1]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained and scored: a recipe, a benchmark, runs by name, and rows in order."""
+    """What is trained and scored: a recipe, a benchmark of captions, runs by name, and rows in order."""
 
     recipe: str
     benchmark: str
@@ -112,13 +117,15 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = Parser(prog="rs_moe_variants.py", description="Compare RS-MoE with its controls and ablations.")
     add = parser.add_argument
+    add("--task", choices=TASKS, default=TASKS[0], help=f"what to score (default: {TASKS[0]})")
+    add("--benchmark", help="as of run_benchmark.py (default for captions: the plan's)")
     add("--data", type=Path, required=True, help="folder of the benchmark, in its native layout")
     add("--plan", type=Path, default=PLAN, help=f"what to compare (default: {PLAN.name})")
     add("--only", action="append", help="only these rows (may be given several times)")
     add("--set", action="append", default=[], help="a setting of every training run, as key=value")
     add("--limit", type=int, help="ask only this many questions")
     add("--batch-size", type=int, default=48, help="rows decoded at once (default: 48)")
-    add("--out", type=Path, default=Path("results/rs_moe_variants"), help="output folder")
+    add("--out", type=Path, help="output folder (default: results/rs_moe_variants/<task>_<benchmark>)")
     return parser
 
 
@@ -141,16 +148,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: Bad input, or a program that is called has failed; names it.
     """
     plan = Plan.read(args.plan)
-    if unknown := sorted(set(args.only or ()) - {row.name for row in plan.rows}):
-        raise ValueError(f"--only {unknown[0]}: there are {', '.join(row.name for row in plan.rows)}")
-    rows = [row for row in plan.rows if not args.only or row.name in args.only]
+    if args.benchmark is None:
+        if args.task != TASKS[0]:
+            raise ValueError(f"--task {args.task} needs --benchmark; the plan names one for captions only")
+        args.benchmark = plan.benchmark
+    out = args.out or Path("results/rs_moe_variants") / f"{args.task}_{Path(args.benchmark).stem}"
+    rows = [row for row in plan.rows if args.task in row.tasks]
+    if unknown := sorted(set(args.only or ()) - {row.name for row in rows}):
+        raise ValueError(f"--only {unknown[0]}: there are {', '.join(row.name for row in rows)}")
+    rows = [row for row in rows if not args.only or row.name in args.only]
     for row in rows:
         for name in dict.fromkeys((*_before(plan, row.run), row.run)):
             train(plan, name, args.set)
-        score(plan, row, args)
-    found = [summary(args.out / row.name, args.out / rows[0].name, row.name) for row in rows]
-    _print(plan, found)
-    return {"benchmark": plan.benchmark, "recipe": plan.recipe, "rows": found}
+        score(plan, row, args, out)
+    found = [summary(out / row.name, out / rows[0].name, row.name) for row in rows]
+    _print(f"{plan.recipe} on {args.benchmark}", found)
+    return {"task": args.task, "benchmark": args.benchmark, "recipe": plan.recipe, "rows": found}
 
 
 def train(plan: Plan, name: str, settings: Sequence[str]) -> None:
@@ -163,16 +176,16 @@ def train(plan: Plan, name: str, settings: Sequence[str]) -> None:
     _call("bash", script, plan.recipe, f"output={folder}", *overrides, *settings)
 
 
-def score(plan: Plan, row: Row, args: argparse.Namespace) -> None:
+def score(plan: Plan, row: Row, args: argparse.Namespace, folder: Path) -> None:
     """Ask a model the benchmark, unless its results are there."""
-    out = args.out / row.name
+    out = folder / row.name
     if (out / RESULTS).is_file():
         return
     model = plan.folder(row.run)
     if row.config or row.generation:
-        model = view(model, args.out / ".models" / row.name, row)
+        model = view(model, folder / ".models" / row.name, row)
     limit = [] if args.limit is None else ["--limit", args.limit]
-    options = ("--task", "cap", "--benchmark", plan.benchmark, "--data", args.data)
+    options = ("--task", args.task, "--benchmark", args.benchmark, "--data", args.data)
     asked = ("--batch-size", args.batch_size, "--out", out, *limit)
     _call(sys.executable, PROJECT / "eval/run_benchmark.py", *options, "--model", model, *asked)
 
@@ -196,17 +209,18 @@ def view(checkpoint: Path, folder: Path, row: Row) -> Path:
 def summary(folder: Path, reference: Path, name: str) -> dict[str, Any]:
     """Scores of a row, its length, and its difference from the first."""
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    shown = SHOWN.get(results["task"], tuple(results["metrics"]))
     entry = {
         "name": name,
         "n": results["n"],
-        "words": results["details"]["mean_words"]["answers"],
-        "metrics": {metric: results["metrics"][metric] for metric in SHOWN},
+        "words": results["details"].get("mean_words", {}).get("answers"),
+        "metrics": {metric: results["metrics"][metric] for metric in shown},
     }
     if folder != reference:
         ours, theirs = read_run(reference), read_run(folder)
         found = difference(ours, paired(ours, theirs), protocol_of(ours.module, "strict", {}))["metrics"]
         entry["versus_first"] = {
-            metric: {**found[metric]["difference"], "p": found[metric]["p"]} for metric in SHOWN
+            metric: {**found[metric]["difference"], "p": found[metric]["p"]} for metric in shown
         }
     return entry
 
@@ -225,17 +239,16 @@ def _call(*words: object) -> None:
         raise ValueError(f"{Path(str(words[1])).name} has failed (exit code {ended.returncode}), see above")
 
 
-def _print(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> None:
-    lines = []
+def _print(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    lines, shown = [], list(rows[0]["metrics"])
     for row in rows:
-        against = row.get("versus_first", {}).get("cider")
+        against = row.get("versus_first", {}).get(shown[0])
         said = "-" if against is None else f"{format_cell(against)}, p {against['p']:.4f}"
-        lines.append([row["name"], f"{row['words']:.1f}", *map(format_cell, row["metrics"].values()), said])
-    header = ["", "words", *SHOWN, f"CIDEr minus {rows[0]['name']}"]
+        words = "-" if row["words"] is None else f"{row['words']:.1f}"
+        lines.append([row["name"], words, *map(format_cell, row["metrics"].values()), said])
+    header = ["", "words", *shown, f"{shown[0]} minus {rows[0]['name']}"]
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(
-        f"{plan.recipe} on {plan.benchmark}, {rows[0]['n']} questions, per cent with 95 % intervals"
-    )
+    console.print(f"{title}, {rows[0]['n']} questions, per cent with 95 % intervals")
     console.print(table(header, lines))
 
 

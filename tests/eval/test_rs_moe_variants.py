@@ -12,6 +12,7 @@ from eval import rs_moe_variants
 from eval.rs_moe_variants import PLAN, Plan, Row, main, view
 from rsunivlm.data.expert_rows import check_targets
 from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
+from rsunivlm.training.family_rs_moe import expert_fields
 from rsunivlm.training.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ def test_the_bundled_plan_makes_valid_recipes_and_has_all_controls() -> None:
         overrides = {key: json.dumps(value) for key, value in run.overrides.items()}
         recipe = load_recipe(ROOT / f"scripts/recipes/{plan.recipe}.yaml", run.stage, overrides)
         if recipe.experts:
-            config = RSMoEConfig(**recipe.experts)
+            config = RSMoEConfig(**expert_fields(recipe.experts))
             check_targets(config.subtasks, recipe.targets)
             counts[name] = config.num_experts
     assert (counts["n1"], counts["n2"], counts["rs_moe"], counts["n4"]) == (1, 2, 3, 4)
