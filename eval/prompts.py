@@ -18,11 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
 
-import yaml
-
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.data.records import Record
 from rsunivlm.tasks import Task, parse_task, with_token
+from rsunivlm.yaml_files import read_yaml
 
 TOKEN, PLAIN = "token", "plain"
 SLOTS = ("question", "boxes", "label", "background", "grid")
@@ -111,10 +110,7 @@ class PromptStyle:
 
 
 def _read_table(path: Path) -> dict[Task, str]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from error
+    content = read_yaml(path, "prompt")
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
         raise ValueError(f"{path}: must give for each task its prompt, as in 'vg: Where is {{question}}?'")
     table = {}

@@ -29,7 +29,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from eval.compare import difference, paired
@@ -37,6 +36,7 @@ from eval.options import Parser
 from eval.report import format_cell, table
 from eval.runs import RESULTS, read_run
 from eval.tasks import protocol_of
+from rsunivlm.yaml_files import read_yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 PLAN = Path(__file__).with_suffix(".yaml")
@@ -93,14 +93,12 @@ class Plan:
         Raises:
             ValueError: It is no such file, or a row names no run; names file and key.
         """
-        if not path.is_file():
-            raise ValueError(f"no such plan: {path}")
+        found = read_yaml(path, "plan")
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
             runs = {name: Trained(**run) for name, run in found["runs"].items()}
             rows = tuple(Row(**row) for row in found["rows"])
             plan = cls(found["recipe"], found["benchmark"], runs, rows)
-        except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} is no plan: {' '.join(str(error).split())}") from error
         for row in rows:
             if row.run not in runs:

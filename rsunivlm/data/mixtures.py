@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 from rsunivlm.data.records import RecordFile
+from rsunivlm.yaml_files import read_yaml
 
 _Number = TypeVar("_Number", int, float)
 
@@ -76,7 +76,7 @@ class Mixture:
             where, content = "mixture", source
             folder = Path(base or ".")
         else:
-            where, content = str(source), _read_yaml(Path(source))
+            where, content = str(source), read_yaml(Path(source), "mixture")
             folder = Path(base or Path(source).parent)
         _check_keys(content, ("seed", "datasets"), where)
         entries = content.get("datasets")
@@ -137,15 +137,6 @@ def expand_variables(text: str, where: str) -> str:
         return value
 
     return _VARIABLE.sub(replace, text)
-
-
-def _read_yaml(path: Path) -> Any:
-    if not path.is_file():
-        raise ValueError(f"mixture file {path} does not exist; correct the path, or write or mix it")
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {error}") from error
 
 
 def _check_keys(entry: Any, known: tuple[str, ...], where: str) -> None:

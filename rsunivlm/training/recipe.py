@@ -26,6 +26,7 @@ from typing import Any, Literal
 import yaml
 
 from rsunivlm.data.mixtures import expand_variables
+from rsunivlm.yaml_files import read_yaml
 
 Stage = Literal[1, 2]
 
@@ -210,12 +211,7 @@ def load_recipe(path: str | Path, stage: Stage, overrides: Mapping[str, str] | N
         ValueError: No such file, no valid YAML, an unknown key or a value of the wrong kind; names it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no such recipe file: {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "recipe")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a recipe is a mapping of settings")
     stages = {key: content.pop(key, None) or {} for key in ("stage1", "stage2")}

@@ -124,5 +124,5 @@ def test_a_mistake_is_named_with_its_file(folder: Path, text: str, words: str) -
     with pytest.raises(ValueError, match=words) as caught:
         Mixture.load(folder / "mix.yaml")
     assert "mix.yaml" in str(caught.value)
-    with pytest.raises(ValueError, match=r"other\.yaml does not exist"):
+    with pytest.raises(ValueError, match=r"no such mixture file: .*other\.yaml"):
         Mixture.load(folder / "other.yaml")

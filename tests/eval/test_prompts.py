@@ -65,7 +65,7 @@ def test_words_of_a_user(tmp_path):
         ("vg: 3", "must give for each task its prompt"),
         ("- vg", "must give for each task its prompt"),
         ("", "must give for each task its prompt"),
-        ("vg: [", "not a YAML file"),
+        ("vg: [", "not valid YAML"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, content, message):

@@ -193,9 +193,7 @@ def test_without_data_the_quick_recipe_runs_and_says_why(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The paper's recipe cannot run here. Missing:"
     assert lines[1] == "  starting weights: no checkpoint folder checkpoints/llava-onevision-qwen2-0.5b"
-    assert lines[2].startswith(
-        "  data: mixture file data/mixtures/stage1.yaml does not exist; correct the path"
-    )
+    assert lines[2] == "  data: no such mixture file: data/mixtures/stage1.yaml"
     named = lines[3].removeprefix("  datasets that are not converted: ").split(", ")
     assert len(named) == 26  # Tables 10 and 11
     assert lines[4] == "  make each: python -m data_tools convert NAME --root FOLDER --out data/NAME"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
-import yaml
+from rsunivlm.yaml_files import read_yaml
 
 DEFAULT = Path(__file__).with_name("prompts.yaml")
 # Slots that each sentence must have, and no others.
@@ -36,12 +36,7 @@ def load_wording(path: str | Path = DEFAULT) -> Wording:
             key.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"no file of prompts {path}")
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    found = read_yaml(path, "prompt")
     if not isinstance(found, dict) or set(found) != {"experts", *_SLOTS}:
         raise ValueError(f"{path}: a file of prompts has the keys experts, {', '.join(_SLOTS)}")
     experts = found["experts"]

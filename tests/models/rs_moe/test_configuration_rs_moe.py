@@ -53,5 +53,5 @@ def test_prompts_in_a_file_of_the_user(tmp_path) -> None:
         changed.write_text(broken, encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             load_wording(changed)
-    with pytest.raises(ValueError, match="no file of prompts"):
+    with pytest.raises(ValueError, match="no such prompt file"):
         load_wording(tmp_path / "absent.yaml")
