@@ -28,7 +28,7 @@ from rich.console import Console
 
 from eval.metrics.intervals import ClusterBootstrap, percentile_interval
 from eval.metrics.permutation import swap_test
-from eval.options import Parser, add_protocol_options, given_protocol
+from eval.options import Parser, add_protocol_options, given_protocol, run_command
 from eval.predictions import Prediction, questions_hash
 from eval.publishing import write_whole
 from eval.report import format_cell, format_value, print_facts, print_titled, table, words
@@ -56,14 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line on stderr when the input is bad."""
-    args = build_parser().parse_args(argv)
-    try:
-        comparison = compare(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(comparison))
-    return 0
+    return run_command(build_parser(), argv, compare)
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""Command-line options that the programs of `eval` share: the scoring protocol, and errors in one form."""
+"""What the command lines of `eval` share: the scoring protocol, errors in one form, the last line."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from eval.tasks import TASK_MODULES, Switch, TaskModule, protocol_of, task_module
@@ -17,6 +20,27 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and leave."""
         self.exit(2, f"error: {message}\n")
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    work: Callable[[argparse.Namespace], dict[str, Any] | None],
+) -> int:
+    """Run a command line: what `work` returns is printed as the last line, in JSON.
+
+    Returns:
+        0 on success, 2 with one line on stderr when the input is bad.
+    """
+    args = parser.parse_args(argv)
+    try:
+        last = work(args)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if last is not None:
+        print(json.dumps(last))
+    return 0
 
 
 def add_protocol_options(parser: argparse.ArgumentParser, *tasks: Task) -> None:

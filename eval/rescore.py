@@ -19,7 +19,6 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # as in run_benchmark.py
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +26,7 @@ from typing import Any
 from rich.console import Console
 
 from eval import benchmarks
-from eval.options import Parser, add_protocol_options, given_protocol
+from eval.options import Parser, add_protocol_options, given_protocol, run_command
 from eval.predictions import questions_hash
 from eval.publishing import publish
 from eval.registry import BENCHMARKS
@@ -54,14 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line on stderr when the input is bad."""
-    args = build_parser().parse_args(argv)
-    try:
-        last = rescore(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(last))
-    return 0
+    return run_command(build_parser(), argv, rescore)
 
 
 def rescore(args: argparse.Namespace) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from typing import Any
 from rich.console import Console
 
 from eval.compare import difference, paired
-from eval.options import Parser
+from eval.options import Parser, run_command
 from eval.report import format_cell, table
 from eval.runs import RESULTS, read_run
 from eval.tasks import protocol_of
@@ -129,14 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line on stderr when the input is bad."""
-    args = build_parser().parse_args(argv)
-    try:
-        line = run(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(line))
-    return 0
+    return run_command(build_parser(), argv, run)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,6 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +34,7 @@ from eval.generation import choose, forget, predict
 from eval.html_report import TaskReport
 from eval.models import FOREIGN, Dialect, load_answerer
 from eval.models.coordinates import SPACES
-from eval.options import Parser, add_protocol_options, given_switches
+from eval.options import Parser, add_protocol_options, given_switches, run_command
 from eval.procedures import Asking
 from eval.processes import Processes, connected
 from eval.publishing import publish, publish_overview
@@ -86,16 +85,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; 0 on success, 2 with one line on stderr when the input is bad."""
-    args = build_parser().parse_args(argv)
-    try:
+
+    def work(args: argparse.Namespace) -> dict[str, Any] | None:
         with connected() as processes:
-            last = run(args, processes)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if last is not None:
-        print(json.dumps(last))
-    return 0
+            return run(args, processes)
+
+    return run_command(build_parser(), argv, work)
 
 
 def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None:
