@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from rsunivlm.drawing import side_by_side
+from rsunivlm.tasks import Task, route
 
 PICTURES = Path(__file__).resolve().parents[2] / "playground" / "benchmarks" / "mini" / "images" / "000"
 THUMBNAIL_SIDE = 240
@@ -26,6 +28,10 @@ class Example:
     def paths(self) -> list[Path]:
         """The picture files."""
         return [PICTURES / name for name in self.images]
+
+    def asks(self) -> Task:
+        """The task."""
+        return route(self.prompt, num_images=len(self.images), task=self.task or None).task
 
     def thumbnail(self) -> Image.Image:
         """A small square of the picture, or half of each picture of a pair."""
@@ -60,6 +66,8 @@ EXAMPLES = (
 )
 
 
-def available_examples() -> tuple[Example, ...]:
-    """The examples, or none where the package runs from outside its source tree."""
-    return EXAMPLES if PICTURES.is_dir() else ()
+def available_examples(tasks: Sequence[Task]) -> tuple[Example, ...]:
+    """The examples of some tasks, or none where the package runs from outside its source tree."""
+    if not PICTURES.is_dir():
+        return ()
+    return tuple(example for example in EXAMPLES if example.asks() in tasks)

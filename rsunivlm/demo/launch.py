@@ -48,7 +48,7 @@ def serve(predictor: Predictor, about: str, limits: Limits, *, port: int | None 
         from rsunivlm.demo.page import build_page
         from rsunivlm.demo.style import CSS, theme
 
-        examples = available_examples()
+        examples = available_examples(predictor.tasks)
         page = build_page(DemoService(predictor, limits, Path(folder)), about, examples)
         page.queue(max_size=limits.max_waiting, default_concurrency_limit=2)
         try:

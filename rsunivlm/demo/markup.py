@@ -53,8 +53,9 @@ def scene_line(scenes: Sequence[Upload]) -> str:
 
 
 def answer_html(answer: Answer) -> str:
-    """The answer in words, its legend, what went wrong with it, and the route."""
-    return _headline(answer) + _boxes(answer) + _legend(answer) + _warnings(answer) + _route(answer)
+    """The answer in words, its legend, what it was put together from, what went wrong, and the route."""
+    parts = (_headline, _boxes, _legend, _drafts, _warnings, _route)
+    return "".join(part(answer) for part in parts)
 
 
 def _headline(answer: Answer) -> str:
@@ -88,6 +89,13 @@ def _legend(answer: Answer) -> str:
     return f'<ul class="rs-legend" aria-label="Legend of the mask">{"".join(items)}</ul>'
 
 
+def _drafts(answer: Answer) -> str:
+    drafts = answer.drafts or {}
+    return "".join(
+        f'<p class="rs-detail"><b>{escape(name)}</b> {escape(text)}</p>' for name, text in drafts.items()
+    )
+
+
 def _warnings(answer: Answer) -> str:
     texts = []
     if not answer.finished:
@@ -107,7 +115,7 @@ def _route(answer: Answer) -> str:
     by_pair = route.source == "structure" and route.task.num_images == 2
     facts = {
         "Task": f"{TASK_NAMES[route.task]} {route.task.token}",
-        "Expert": route.granularity.name.lower(),
+        "Granularity": route.granularity.name.lower(),
         "Route": "two images" if by_pair else SOURCES[route.source],
         "Confidence": f"{route.confidence:.0%}",
     }

@@ -39,7 +39,7 @@ def build_page(service: DemoService, about: str, examples: Sequence[Example] = (
         gr.HTML(markup.header(about))
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
-                fields = make_fields(service.limits)
+                fields = make_fields(service.limits, service.predictor.tasks)
                 gallery = _make_gallery(examples)
             with gr.Column(scale=3, min_width=320, elem_id="rs-result"):
                 frame = make_frame()

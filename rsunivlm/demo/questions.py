@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rsunivlm.demo.limits import Limits
@@ -20,7 +21,7 @@ TASK_CHOICES = (
     ("Mask of changes (two images)", "cd"),
 )
 HINTS = {
-    AUTOMATIC: "In words, or with a task token: [VG] the red ship",
+    AUTOMATIC: "In words, or with a task token, e.g. [CAP]",
     "sc": "Leave empty and give classes below",
     "vqa": "How many ships are there?",
     "cap": "Leave empty for a one-sentence caption",
@@ -30,6 +31,11 @@ HINTS = {
     "cc": "Leave empty to ask what has changed",
     "cd": "Which areas of building have changed? Or empty, with a class below",
 }
+
+
+def task_choices(tasks: Sequence[Task]) -> list[tuple[str, str]]:
+    """Titles and values of the tasks that a model answers, the automatic choice first."""
+    return [(title, value) for title, value in TASK_CHOICES if value in (AUTOMATIC, *tasks)]
 
 
 @dataclass(frozen=True)

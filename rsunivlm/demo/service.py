@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.demo.limits import Limits
@@ -17,8 +17,9 @@ from rsunivlm.tasks import Task
 
 
 class Predictor(Protocol):
-    """The part of `rsunivlm.RSUniVLM` that the demo uses."""
+    """The part of `rsunivlm.inference.families.Predictor` that the demo uses."""
 
+    tasks: ClassVar[tuple[Task, ...]]
     box_codec: BoxCodec
 
     def answer_batch(self, requests: Sequence[Request]) -> list[Answer]:

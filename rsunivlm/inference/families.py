@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL import Image
 
@@ -30,8 +30,10 @@ class Predictor(ABC):
         processor: Of the same checkpoint.
         box_codec: How boxes are written, in prompts and answers.
         mask_codec: How masks are written.
+        tasks: What the family answers.
     """
 
+    tasks: ClassVar[tuple[Task, ...]] = tuple(Task)
     model: Any
     processor: Any
     box_codec: BoxCodec

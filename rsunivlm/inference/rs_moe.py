@@ -35,7 +35,6 @@ from rsunivlm.tasks import IMAGE_MARK, Route, Task, without_token
 if TYPE_CHECKING:
     from typing import Self
 
-TASKS = (Task.CAP, Task.VQA)
 MAX_PROMPT_TOKENS = 64  # of a prompt that the language model writes for an expert
 
 
@@ -71,6 +70,7 @@ class RSMoE(Predictor):
         >>> answer.text, answer.drafts["theme"]
     """
 
+    tasks = (Task.CAP, Task.VQA)
     model: RSMoEForConditionalGeneration
     processor: RSMoEProcessor
 
@@ -128,7 +128,7 @@ class RSMoE(Predictor):
             ValueError: See `Predictor.answer_batch`.
         """
         chosen = choose_route(request)
-        if chosen.task not in TASKS:
+        if chosen.task not in self.tasks:
             raise ValueError(
                 f"RS-MoE describes images and answers questions (cap, vqa), not task {chosen.task}: "
                 f"{request.prompt!r}"

@@ -11,12 +11,13 @@ from PIL import Image
 
 from rsunivlm.codecs import BoxCodec
 from rsunivlm.inference.answer import Answer, Request
-from rsunivlm.tasks import route
+from rsunivlm.tasks import Task, route
 
 
 class FakePredictor:
     """Keeps the requests; answers with `boxes_px`, with a mask of the lower half, or with words."""
 
+    tasks = tuple(Task)
     box_codec = BoxCodec()
 
     def __init__(self) -> None:

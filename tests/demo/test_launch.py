@@ -17,6 +17,8 @@ from rsunivlm.demo import launch
 from rsunivlm.demo.examples import EXAMPLES, available_examples
 from rsunivlm.demo.launch import serve
 from rsunivlm.demo.limits import Limits
+from rsunivlm.demo.questions import task_choices
+from rsunivlm.tasks import Task
 
 pytest.importorskip("gradio")
 httpx = pytest.importorskip("httpx")
@@ -34,7 +36,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
         limits = Limits(max_file_mb=0.1, max_pixels=10_000)
-        with serve(SimpleNamespace(answer_batch=answer_batch), "a test", limits) as address:
+        with serve(
+            SimpleNamespace(tasks=tuple(Task), answer_batch=answer_batch), "a test", limits
+        ) as address:
             client = httpx.Client(base_url=address, timeout=30)
             yield SimpleNamespace(client=client, config=client.get("/config").json())
             client.close()
@@ -109,7 +113,7 @@ def test_other_files_are_out_of_reach(site: SimpleNamespace, grey_png) -> None:
 
 
 def test_example_pictures_are_in_reach(site: SimpleNamespace) -> None:
-    for example in available_examples():
+    for example in available_examples(tuple(Task)):
         for path in example.paths():
             assert site.client.get(f"/gradio_api/file={path}").status_code == 200
 
@@ -131,7 +135,9 @@ def test_questions_beyond_the_queue_are_turned_away(grey_png) -> None:
         go_on.wait(60)
         raise ValueError("done")
 
-    with serve(SimpleNamespace(answer_batch=answer_batch), "a test", Limits(max_waiting=1)) as address:
+    with serve(
+        SimpleNamespace(tasks=tuple(Task), answer_batch=answer_batch), "a test", Limits(max_waiting=1)
+    ) as address:
         client = httpx.Client(base_url=address, timeout=30)
         site = SimpleNamespace(client=client, config=client.get("/config").json())
         (file,) = upload(site, grey_png().read_bytes()).json()
@@ -171,4 +177,18 @@ def test_bad_limit_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_examples_are_there() -> None:
-    assert available_examples() == EXAMPLES
+    assert available_examples(tuple(Task)) == EXAMPLES
+
+
+def test_a_model_of_few_tasks_is_asked_no_others() -> None:
+    import gradio
+
+    from rsunivlm.demo.fields import make_fields  # needs gradio
+
+    captions = (Task.CAP, Task.VQA)
+    assert [example.caption for example in available_examples(captions)] == ["Question", "Caption"]
+    assert [value for _, value in task_choices(captions)] == ["", "vqa", "cap"]
+    with gradio.Blocks():
+        few, all_fields = make_fields(Limits(), captions), make_fields(Limits(), tuple(Task))
+    assert (few.second.visible, few.classes.visible, few.bands.visible) == (False, False, True)
+    assert (all_fields.second.visible, all_fields.classes.visible) == (True, True)

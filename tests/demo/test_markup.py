@@ -49,6 +49,12 @@ def test_legend_has_the_shares_and_the_colours_of_the_drawing() -> None:
     assert 'background: transparent"></span>others <b>50.0%</b>' in html
 
 
+def test_drafts_of_experts_stand_below_the_caption() -> None:
+    html = answer_html(Answer("a road.", route("[CAP] x"), drafts={"theme": "a road", "objects": EVIL}))
+    assert "<b>theme</b> a road</p>" in html
+    assert "<img" not in html
+
+
 def test_empty_and_broken_answers_are_told() -> None:
     empty = Answer("x", route("[SEG] x"), mask=np.zeros((2, 2), np.uint8), labels=("others", "road"))
     assert "The mask is empty" in answer_html(empty)
