@@ -96,7 +96,7 @@ def test_a_bad_image_stops_the_run_and_leaves_nothing(toy_recipe, toy_data: Path
     ("stage", "overrides", "message"),
     [
         (1, {"mixture.datasets": "[{name: a, records: nowhere.jsonl}]"}, r"nowhere\.jsonl does not exist"),
-        (1, {"mixture": "mixture.yaml"}, r"mixture file mixture\.yaml does not exist"),
+        (1, {"mixture": "mixture.yaml"}, r"no such mixture file: mixture\.yaml"),
         (1, {"max_length": "20"}, r"longer than max_length=20"),
         (1, {"deepspeed": "zero9.json"}, r"deepspeed: no such configuration file: zero9\.json"),
         (1, {"model.tokenizer": "nowhere/at/all"}, r"model\.tokenizer: cannot load"),
