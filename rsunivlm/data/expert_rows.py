@@ -3,8 +3,8 @@
 In stage I a record is one row: the instruction, and the whole caption or answer. In stage II each expert gets
 its own prompt and its own part of the caption (`targets` of the record, written by ``python -m data_tools
 split-captions``). A part that a caption does not have makes no row: that expert learns nothing from that
-record, and its share of the loss is not made up for. The rows of a record look at one image, which is loaded
-and seen once.
+record, and its share of the loss is not made up for. With `silent`, it learns to write nothing. The rows of a
+record look at one image, which is loaded and seen once.
 
 Shapes: B rows, L positions, N images.
 """
@@ -67,6 +67,8 @@ class ExpertLoader(PictureLoader):
         processor: RSMoEProcessor,
         config: RSMoEConfig,
         targets: Mapping[str, Sequence[str]],
+        *,
+        silent: bool = False,
     ) -> None:
         """Prepare to load.
 
@@ -76,6 +78,7 @@ class ExpertLoader(PictureLoader):
             config: of the model; without experts, every record is one row of the language model of stage I.
             targets: expert -> the parts of a caption that it learns, or `CAPTION`; an expert that is not
                 named here learns the part of its own name.
+            silent: whether an expert whose part a caption lacks learns to write nothing.
 
         Raises:
             ValueError: an expert without a target, or a target that is no expert's or no part.
@@ -83,6 +86,7 @@ class ExpertLoader(PictureLoader):
         super().__init__(mixture, processor)
         self.config = config
         self.targets = check_targets(config.subtasks, targets)
+        self.silent = silent
 
     def load(self, dataset_index: int, record_index: int) -> ExpertSample:
         """Load one sample.
@@ -123,7 +127,8 @@ class ExpertLoader(PictureLoader):
         rows = {}
         prompts = expert_prompts(self.config, instruction)
         for expert, (name, prompt) in enumerate(zip(self.targets, prompts, strict=True)):
-            if answer := _target(record, self.targets[name]):
+            answer = _target(record, self.targets[name])
+            if answer or self.silent:
                 rows[name] = self.processor.encode_row(prompt, answer, instruction=instruction, expert=expert)
         return rows
 

@@ -227,7 +227,7 @@ class RSMoE(Predictor):
         template: str = self.model.config.fuse_prompt
         merged = []
         for one in asked:
-            notes = "\n".join(f"- {draft.text}" for draft in one.drafts)
+            notes = "\n".join(f"- {draft.text}" for draft in one.drafts if draft.text)
             prompt = template.format(instruction=one.instruction, drafts=notes)
             merged.append(_stage_one(one, prompt, one.limit))
         self._write(merged, features)
@@ -239,12 +239,16 @@ class RSMoE(Predictor):
     def _put_together(self, one: _Asked) -> Answer:
         if len(one.drafts) == 1:
             return self._as_answer(one, one.drafts[0].text, one.drafts)
-        config, texts = self.model.config, [draft.text for draft in one.drafts]
+        config = self.model.config
         way = config.vqa if one.route.task is Task.VQA else config.aggregation
         if way not in ("best", "vote"):
-            return self._as_answer(one, concatenate(texts), one.drafts)
-        likelihoods = [draft.mean_log_prob for draft in one.drafts]
-        chosen = one.drafts[best_of(likelihoods) if way == "best" else vote(texts, likelihoods)]
+            return self._as_answer(one, concatenate([draft.text for draft in one.drafts]), one.drafts)
+        drafts = [draft for draft in one.drafts if draft.text] or one.drafts  # an expert may be silent
+        likelihoods = [draft.mean_log_prob for draft in drafts]
+        if way == "best":
+            chosen = drafts[best_of(likelihoods)]
+        else:
+            chosen = drafts[vote([draft.text for draft in drafts], likelihoods)]
         return self._as_answer(one, chosen.text, [chosen])
 
     def _as_answer(self, one: _Asked, text: str, used: Sequence[Draft]) -> Answer:

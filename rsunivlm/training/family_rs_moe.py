@@ -96,7 +96,8 @@ class RSMoEFamily(Family):
     def plan(self, mixture: Mixture, processor: RSMoEProcessor, processes: int) -> ExpertSamples:
         """See `Family.plan`."""
         recipe = self.recipe
-        loader = ExpertLoader(mixture, processor, self._known_config, recipe.targets)
+        silent = recipe.empty_parts == "silence"
+        loader = ExpertLoader(mixture, processor, self._known_config, recipe.targets, silent=silent)
         global_batch = recipe.batch_size * recipe.gradient_accumulation * processes
         return ExpertSamples(
             loader,

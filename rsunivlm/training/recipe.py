@@ -65,6 +65,8 @@ class Recipe:
             names, e.g. `[bridge.llm_proj]`.
         targets: RS-MoE, stage 2: what each expert learns, e.g. `{details: [objects, relations]}`, `caption`
             for the whole caption; an expert that is not named learns the part of its own name.
+        empty_parts: RS-MoE, stage 2: what an expert learns from a caption without its part: `nothing`, or
+            `silence`, to write nothing about such an image.
         mixture: What to train on: a mixture file (`${VARIABLES}` are expanded) or its content (see
             `rsunivlm.data.mixtures`). Content without a seed of its own takes the run's.
         adaptation: What stage 2 makes of the dense model: the paper's experts, or a system to compare them
@@ -129,6 +131,7 @@ class Recipe:
     experts: dict[str, Any] = field(default_factory=dict)
     also_train: list[Any] = field(default_factory=list)
     targets: dict[str, Any] = field(default_factory=dict)
+    empty_parts: Literal["nothing", "silence"] = "nothing"
     adaptation: Literal["gmoe", "full", "lora", "moe", "ffn_only", "gmoe_random", "gmoe_shared_lora"] = "gmoe"
     adaptation_options: dict[str, Any] = field(default_factory=dict)
     init_from: str = ""
@@ -181,6 +184,8 @@ class Recipe:
         for key in ("lora", "experts", "also_train", "targets"):
             if self.family != "rs_moe" and getattr(self, key):
                 raise ValueError(f"{key} is a setting of RS-MoE; it needs family: rs_moe")
+        if self.empty_parts != "nothing" and self.family != "rs_moe":
+            raise ValueError("empty_parts is a setting of RS-MoE; it needs family: rs_moe")
         if self.family != "rsunivlm" and (self.adaptation != "gmoe" or self.adaptation_options):
             raise ValueError(f"adaptation {self.adaptation} is a setting of RSUniVLM, not of {self.family}")
         if self.stage == 1 and (self.adaptation != "gmoe" or self.adaptation_options):

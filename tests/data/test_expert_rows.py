@@ -69,6 +69,13 @@ def test_each_expert_learns_its_part_and_an_empty_part_makes_no_row(make_tiny_rs
     assert "What does this image show?" in processor.tokenizer.decode(row.input_ids)
 
 
+def test_a_silent_expert_learns_to_end_at_once(make_tiny_rs_moe, mixture_of) -> None:
+    model, processor = make_tiny_rs_moe()
+    sample = ExpertLoader(mixture_of(record(0)), processor, model.config, {}, silent=True).load(0, 0)
+    assert sample.names == ("toy r0 theme", "toy r0 objects", "toy r0 relations")
+    assert told(processor, sample.rows[1]) == "<|im_end|>"
+
+
 def test_targets_may_join_parts_or_take_the_caption(make_tiny_rs_moe, mixture_of) -> None:
     model, processor = make_tiny_rs_moe()
     targets = {"theme": ["relations", "theme"], "objects": "caption"}

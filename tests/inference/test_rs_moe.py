@@ -100,6 +100,15 @@ def test_best_takes_the_likeliest_draft(make_model, picture) -> None:
         assert list(answer.drafts.values()) == [draft.text for draft in drafts]
 
 
+def test_a_silent_expert_is_not_the_best(make_model, picture, monkeypatch) -> None:
+    model = make_model(aggregation="best")
+    drafts = [Draft("", True, -0.01), Draft("a road .", True, -0.2), Draft("a pond .", True, -0.9)]
+    monkeypatch.setattr(rs_moe, "write_drafts", lambda *_: list(drafts))
+    assert ask(model, picture).text == "a road ."
+    drafts[1:] = drafts[:1] * 2
+    assert ask(model, picture).text == ""
+
+
 def test_most_experts_answer_a_question(make_model, picture, monkeypatch) -> None:
     model = make_model(vqa="vote")
     drafts = drafts_of(model, picture, QUESTION)

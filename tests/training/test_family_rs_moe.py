@@ -195,6 +195,8 @@ def test_one_stage_trains_everything_at_once(recipe_of) -> None:
         (2, {"also_train": "[vision_tower]"}, "also_train: no parameter outside the vision tower"),
         (1, {"also_train": "[router.]"}, "also_train is a setting of stage 2"),
         (2, {"also_train": "bridge.llm_proj"}, "also_train must be a list"),
+        (2, {"empty_parts": "silent"}, "empty_parts must be one of nothing, silence"),
+        (1, {"family": "rsunivlm", "empty_parts": "silence"}, "empty_parts is a setting of RS-MoE"),
         (2, {"lora": "{rank: 2}"}, "lora is a setting of stage 1"),
         (1, {"lora": "{rnk: 2}"}, "lora: unknown setting 'rnk'"),
         (1, {"lora": "{targets: [gate]}"}, "lora: no linear layer is named 'gate'"),
