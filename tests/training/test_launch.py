@@ -123,6 +123,28 @@ def test_two_deepspeed_processes_train_as_one(
     assert differences.max() < 2e-4
 
 
+@pytest.mark.distributed
+@pytest.mark.skipif(not ALL_LEVELS, reason="set RSUNIVLM_TEST_ALL_ZERO")
+@pytest.mark.parametrize("configuration", ["zero2", "zero3"])
+def test_two_deepspeed_processes_train_rs_moe_as_one(tmp_path: Path, configuration: str) -> None:
+    """Both stages of the shipped recipe; rows of a batch belong to several experts."""
+    (tmp_path / "playground").symlink_to(ROOT / "playground")
+    common = ["rsmoe_quick", "max_steps=6", "learning_rate=1e-4", "warmup_ratio=0"]
+    # Dropout is drawn in each process.
+    common += [f"model.qformer.{part}_dropout_prob=0.0" for part in ("hidden", "attention_probs")]
+    for stage, script in enumerate(RS_MOE_STAGES, 1):
+        alone = [*common, "batch_size=8", "deepspeed=", f"output=runs/rsmoe_quick/stage{stage}"]
+        ended = command("bash", script, *alone, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        shared = [*common, "batch_size=4", f"deepspeed={SCRIPTS / f'{configuration}.json'}", "output=two"]
+        together = command("deepspeed", "--num_gpus", 2, script, *shared, cwd=tmp_path, CXX="/nonexistent")
+        assert together.returncode == 0, together.stdout[-2000:] + together.stderr[-4000:]
+        one = load_file(tmp_path / f"runs/rsmoe_quick/stage{stage}/model.safetensors")
+        two = load_file(tmp_path / "two/model.safetensors")
+        assert one.keys() == two.keys()
+        assert max((one[name] - two[name]).abs().max() for name in one) < 1e-5
+
+
 ENDING = """
 import atexit, os, launch
 class Group:
