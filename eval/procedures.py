@@ -67,7 +67,7 @@ class Redecoded:
     """An answerer whose masks are decoded by another rule."""
 
     def __init__(self, inner: Answerer, rule: str) -> None:
-        self.box_codec = inner.box_codec
+        self.tasks, self.box_codec = inner.tasks, inner.box_codec
         self.mask_codec = replace(inner.mask_codec, decode_rule=rule)  # type: ignore[arg-type]
         self._inner = inner
 
@@ -93,6 +93,7 @@ class WordsFirst:
     """An answerer that is asked for the change in words before it is asked for its mask."""
 
     def __init__(self, inner: Answerer) -> None:
+        self.tasks = inner.tasks
         self.box_codec, self.mask_codec = inner.box_codec, inner.mask_codec
         self._inner = inner
 

@@ -120,6 +120,10 @@ def run(args: argparse.Namespace, processes: Processes) -> dict[str, Any] | None
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; name a folder")
     answerer = load_answerer(args.model, args.device, args.dtype, dialect, args.constrained, args.int8)
+    if args.task == ALL:
+        jobs = [job for job in jobs if job[1].task in answerer.tasks]
+        if not jobs:
+            raise ValueError(f"--model {args.model} answers no task of benchmark {args.benchmark}")
     single = len(jobs) == 1
     done = [
         _run_task(

@@ -97,6 +97,7 @@ class Measure:
 class Answerer(Protocol):
     """A model that answers requests: ours, or another behind the same face (see `eval.models`)."""
 
+    tasks: tuple[Task, ...]
     box_codec: BoxCodec
     mask_codec: MaskCodec
 

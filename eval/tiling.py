@@ -27,6 +27,7 @@ class TiledAnswerer:
     """An answerer that is asked tile by tile; gives masks of the whole scene."""
 
     def __init__(self, inner: Answerer, tiling: Tiling) -> None:
+        self.tasks = inner.tasks
         self.box_codec, self.mask_codec = inner.box_codec, inner.mask_codec
         self.tiling, self._inner = tiling, inner
 

@@ -19,6 +19,7 @@ class CheckpointAnswerer:
     """A checkpoint of this project."""
 
     def __init__(self, model_id: str, predictor: Predictor, constrained: bool) -> None:
+        self.tasks = predictor.tasks
         self.box_codec, self.mask_codec = predictor.box_codec, predictor.mask_codec
         self._id, self._predictor, self._constrained = model_id, predictor, constrained
 

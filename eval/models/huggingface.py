@@ -23,7 +23,7 @@ from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.images import open_image
 from rsunivlm.inference.answer import Answer, Request, read_answer
 from rsunivlm.inference.loading import weights_checksum
-from rsunivlm.tasks import route
+from rsunivlm.tasks import Task, route
 
 if TYPE_CHECKING:
     from eval.models import Dialect
@@ -34,6 +34,7 @@ class ForeignAnswerer:
 
     def __init__(self, model_id: str, model: Any, processor: Any, dialect: Dialect) -> None:
         self._id, self._model, self._processor, self._dialect = model_id, model.eval(), processor, dialect
+        self.tasks = tuple(Task)
         self.mask_codec = MaskCodec()
         # Never used where no space is declared: then no task has boxes.
         self.box_codec, self._boxes = BoxCodec(), ""

@@ -13,12 +13,13 @@ from pathlib import Path
 from eval import run_benchmark
 from rsunivlm.codecs import BoxCodec, MaskCodec
 from rsunivlm.inference.answer import read_answer
-from rsunivlm.tasks import route
+from rsunivlm.tasks import Task, route
 
 
 class KnowsAll:
     """Says the true box, looked up by the prompt."""
 
+    tasks = tuple(Task)
     box_codec, mask_codec = BoxCodec(), MaskCodec(8)
 
     def __init__(self, record_file):

@@ -22,6 +22,7 @@ class FakePredictor:
 
     def __init__(self, text_of):
         self.text_of = text_of
+        self.tasks = tuple(Task)
         self.box_codec, self.mask_codec = BoxCodec(), MaskCodec(8)
         self.requests = []
         self.batches = []

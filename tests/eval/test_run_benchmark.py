@@ -13,6 +13,7 @@ from eval import run_benchmark, vg
 from eval.predictions import read_predictions
 from eval.scoring import score
 from eval.tasks import protocol_of
+from rsunivlm.tasks import Task
 
 
 @pytest.fixture
@@ -142,6 +143,16 @@ def test_all_tasks_in_one_report(run, fake_predictor, no_java, tmp_path):
     assert report.count("data:image/jpeg;base64,") >= len(tasks)
     assert all((tmp_path / "o" / task / "report.html").is_file() for task in tasks)
     assert not list((tmp_path / "o").rglob(".*"))
+
+
+def test_all_tasks_are_those_that_the_model_answers(run, fake_predictor, no_java, tmp_path):
+    predictor = fake_predictor(lambda prompt: "yes")
+    predictor.tasks = (Task.CAP, Task.VQA)
+    code, lines, _ = run(predictor, "--task", "all", "--limit", 2, "--out", tmp_path / "o")
+    assert code == 0
+    assert [line["task"] for line in json.loads(lines[-1])["tasks"]] == ["vqa", "cap"]
+    predictor.tasks = ()
+    assert run(predictor, "--task", "all", "--limit", 2, "--out", tmp_path / "none")[0] == 2
 
 
 def test_bad_images_stop_the_run_and_leave_nothing(run, tiny, oracle, tmp_path):
