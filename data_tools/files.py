@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,11 @@ def _decode(path: Path, mode: str = "") -> np.ndarray:
             return np.asarray(picture.convert(mode) if mode else picture)
     except (OSError, SyntaxError, EOFError) as error:  # Pillow raises SyntaxError for broken PNG chunks
         raise ValueError(f"image {path.name} is damaged ({error})") from error
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file so that it is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(content, encoding="utf-8")
+    os.replace(partial, path)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
-from pathlib import Path
 
 from PIL import Image
 
@@ -58,11 +56,3 @@ def picture(image: Image.Image, description: str, *, quality: int = 85) -> str:
         f'<img width="{image.width}" height="{image.height}" alt="{text(description)}" '
         f'src="data:image/jpeg;base64,{data}">'
     )
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a text file so that it is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(content, encoding="utf-8")
-    os.replace(partial, path)

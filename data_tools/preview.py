@@ -21,8 +21,9 @@ from PIL import Image
 
 from data_tools.converted import ConvertedFile
 from data_tools.doctor.folder import Folder
+from data_tools.files import write_whole
 from data_tools.label_values import IGNORED, read_codes, truth_of, value_code
-from data_tools.pages import page, picture, text, write_whole
+from data_tools.pages import page, picture, text
 from rsunivlm.data.records import Record, RecordFile, Target, Turn, resolve_image
 from rsunivlm.drawing import (
     PALETTE,

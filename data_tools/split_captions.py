@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from data_tools.files import write_whole
 from rsunivlm.captions import PARTS, join_captions, sentences, split_at_random, split_caption
 from rsunivlm.data.records import Record, Turn, read_records, write_records
 from rsunivlm.tasks import Task
@@ -139,9 +139,7 @@ def _run(options: argparse.Namespace) -> None:
     split = split_records(read_records(options.records), counts, join=options.join, random=random)
     write_records(out, split)
     settings = {"source": str(options.records), "join": options.join, "random": random}
-    partial = options.out / f".{SUMMARY}.{os.getpid()}.partial"
-    partial.write_text(json.dumps(settings | counts.to_json(), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, options.out / SUMMARY)
+    write_whole(options.out / SUMMARY, json.dumps(settings | counts.to_json(), indent=1) + "\n")
     _show(counts, out)
 
 

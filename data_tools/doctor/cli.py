@@ -10,7 +10,7 @@ from rich.console import Console
 
 from data_tools.doctor.examination import examine
 from data_tools.doctor.report import print_report, to_json, to_page
-from data_tools.pages import write_whole
+from data_tools.files import write_whole
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from data_tools.files import write_whole
 from data_tools.mix.leaks import HeldOut, copy_without, leaking_lines
 from data_tools.mix.shares import balanced, in_proportion
 from data_tools.mix.sources import Part, check_language, how_to_make, parts_of, read_data, remarks, unready
@@ -200,11 +201,8 @@ def _write(stage: Stage, rows: Sequence[MixedRow], out: Path, seed: int) -> None
         for mixed in rows
     ]
     content = yaml.safe_dump({"seed": seed, "datasets": entries}, sort_keys=False, allow_unicode=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     head = f"# Written by `python -m data_tools mix {stage}`.\n"
-    partial.write_text(head + "\n".join(comments) + "\n" + content, encoding="utf-8")
-    os.replace(partial, out)
+    write_whole(out, head + "\n".join(comments) + "\n" + content)
     # Only now: until here an older mixture may have named them.
     named = {entry["records"] for entry in entries}
     for stale in folder.glob("*.jsonl"):
