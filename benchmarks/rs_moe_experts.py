@@ -21,8 +21,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from PIL import Image
 
+from rsunivlm.images import open_image
 from rsunivlm.inference.drafting import Draft, write_drafts
 from rsunivlm.inference.loading import load_rs_moe, quiet_libraries
 from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
@@ -84,7 +84,7 @@ def compare(
         RuntimeError: They write different drafts.
     """
     paths = sorted(PICTURES.iterdir())[:images]
-    pixels = processor.preprocess_images([Image.open(path).convert("RGB") for path in paths])
+    pixels = processor.preprocess_images([open_image(path) for path in paths])
     with torch.inference_mode():
         features_NSC = model.get_vision_features(pixels.to(model.dtype))
     prompts = expert_prompts(model.config, INSTRUCTION)

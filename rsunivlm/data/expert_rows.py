@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rsunivlm.captions import PARTS
+from rsunivlm.captions import PARTS, join_parts
 from rsunivlm.data.collation import LENGTH_STEP, BatchInfo, batch_images, before_supervised
 from rsunivlm.data.dataset import PlannedSamples
 from rsunivlm.data.loading import BadImage, PictureLoader
@@ -256,7 +256,7 @@ def _target(record: Record, parts: Sequence[str]) -> str:
         raise ValueError(
             f"'targets' has no {', '.join(missing)}; split the captions: python -m data_tools split-captions"
         )
-    return " ".join(given[part] for part in PARTS if part in parts and given[part])
+    return join_parts({part: given[part] if part in parts else "" for part in PARTS})
 
 
 def _measure(loader: ExpertLoader, max_length: int) -> tuple[list[np.ndarray], dict[str, int]]:

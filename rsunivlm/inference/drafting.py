@@ -101,10 +101,7 @@ def _generate(
         finished = processor.end_token_id in answer[: limit + 1]
         tokens = answer[: answer.index(processor.end_token_id)] if finished else answer[:limit]
         read = scores[: len(tokens) + finished]
-        text = processor.tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        drafts.append(Draft(text.strip(), finished, sum(read) / max(1, len(read))))
+        drafts.append(Draft(processor.text_of(tokens).strip(), finished, sum(read) / max(1, len(read))))
     return drafts
 
 

@@ -91,11 +91,8 @@ class Frontend:
         return min(limit, self.positions - len(prompt.input_ids))
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """What tokens spell, control tokens left out."""
-        text: str = self.processor.tokenizer.decode(
-            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
+        """See `ChatProcessor.text_of`."""
+        return self.processor.text_of(tokens)
 
     @property
     def positions(self) -> int:

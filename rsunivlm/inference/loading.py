@@ -103,14 +103,12 @@ def load_rs_moe(
     Raises:
         ValueError: As of `load_checkpoint`; an expert that the configuration names has no adapter.
     """
-    from rsunivlm.models.checkpoints.reading import read_any_config
+    from rsunivlm.models.checkpoints.reading import read_rs_moe_config
     from rsunivlm.models.rs_moe.modeling_rs_moe import RSMoEForConditionalGeneration
     from rsunivlm.models.rs_moe.processing_rs_moe import RSMoEProcessor
 
     name = os.fspath(checkpoint)
-    config = read_any_config(name)
-    if not isinstance(config, RSMoEForConditionalGeneration.config_class):
-        raise ValueError(f"checkpoint {name} is of type {config.model_type!r}, not 'rs_moe'")
+    config = read_rs_moe_config(name)
     place = choose_device(device)
     model = _load(name, config, RSMoEForConditionalGeneration, place, dtype or usual_dtype(place))
     return model, _load_processor(name, RSMoEProcessor)

@@ -72,6 +72,13 @@ class ChatProcessor(ProcessorMixin):
         pixels: torch.Tensor = self.image_processor(pictures)["pixel_values"]
         return pixels
 
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """What tokens spell, control tokens left out."""
+        text: str = self.tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
     def encode_conversation(
         self, turns: Sequence[tuple[str, str | None]], num_images: int
     ) -> tuple[list[int], list[int]]:

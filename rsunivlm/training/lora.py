@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rsunivlm.models.rs_moe.experts import targeted
 from rsunivlm.models.rsunivlm.experts import GranularityExperts
 from rsunivlm.models.rsunivlm.modeling_rsunivlm import RSUniVLMForConditionalGeneration
 
@@ -183,18 +184,11 @@ def add_lora_to(model: nn.Module, parts: Mapping[str, nn.Module], settings: Lora
         for name, module in part.named_modules()
         if isinstance(module, nn.Linear) and not name.endswith("lm_head")
     ]
-    if settings.targets != "all":
-        ends = {layer.rpartition(".")[2] for layer in layers}
-        if missing := [target for target in settings.targets if target not in ends]:
-            raise ValueError(
-                f"lora: no linear layer is named {missing[0]!r}; there are {', '.join(sorted(ends))}"
-            )
-        layers = [layer for layer in layers if layer.rpartition(".")[2] in settings.targets]
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=layers,
+        target_modules=targeted(layers, settings.targets, "lora: no linear layer"),
         task_type="CAUSAL_LM",
     )
     inject_adapter_in_model(config, model)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from transformers import AutoConfig
 
 from rsunivlm.models.rs_moe.configuration_rs_moe import RSMoEConfig
 from rsunivlm.models.rsunivlm.configuration_rsunivlm import RSUniVLMConfig
+
+_Config = TypeVar("_Config", RSUniVLMConfig, RSMoEConfig)
 
 
 def is_checkpoint_name(name: str) -> bool:
@@ -22,13 +25,16 @@ def read_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig:
     Raises:
         ValueError: See `read_any_config`; or it belongs to the other family.
     """
-    config = read_any_config(checkpoint)
-    if not isinstance(config, RSUniVLMConfig):
-        raise ValueError(
-            f"checkpoint {os.fspath(checkpoint)} is of type {config.model_type!r}, not "
-            f"{RSUniVLMConfig.model_type!r}"
-        )
-    return config
+    return _of_family(checkpoint, RSUniVLMConfig)
+
+
+def read_rs_moe_config(checkpoint: str | os.PathLike[str]) -> RSMoEConfig:
+    """Configuration of an RS-MoE checkpoint folder or hub id.
+
+    Raises:
+        ValueError: See `read_any_config`; or it belongs to the other family.
+    """
+    return _of_family(checkpoint, RSMoEConfig)
 
 
 def read_any_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig | RSMoEConfig:
@@ -53,6 +59,16 @@ def read_any_config(checkpoint: str | os.PathLike[str]) -> RSUniVLMConfig | RSMo
         raise ValueError(
             f"checkpoint {name} is of type {config.model_type!r}, not {RSUniVLMConfig.model_type!r} or "
             f"{RSMoEConfig.model_type!r}"
+        )
+    return config
+
+
+def _of_family(checkpoint: str | os.PathLike[str], config_class: type[_Config]) -> _Config:
+    config = read_any_config(checkpoint)
+    if not isinstance(config, config_class):
+        raise ValueError(
+            f"checkpoint {os.fspath(checkpoint)} is of type {config.model_type!r}, not "
+            f"{config_class.model_type!r}"
         )
     return config
 

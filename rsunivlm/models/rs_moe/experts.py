@@ -13,7 +13,7 @@ Shapes: B rows, L positions, I in, O out, r rank, E experts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -116,19 +116,31 @@ def add_adapters(
         for name, module in language_model.named_modules()
         if isinstance(module, nn.Linear) and module is not head
     }
-    if targets != "all":
-        known = {name.rpartition(".")[2] for name in layers}
-        if missing := [target for target in targets if target not in known]:
-            raise ValueError(
-                f"adapter_targets: no linear layer of the language model is named {missing[0]!r}; there are "
-                f"{', '.join(sorted(known))}"
-            )
-        layers = {name: layer for name, layer in layers.items() if name.rpartition(".")[2] in targets}
-    for name, layer in layers.items():
-        changed = AdapterLinear(layer, names, rank, alpha / rank, rows)
+    for name in targeted(layers, targets, "adapter_targets: no linear layer of the language model"):
+        changed = AdapterLinear(layers[name], names, rank, alpha / rank, rows)
         changed.reset_adapters()
         language_model.set_submodule(name, changed)
     return rows
+
+
+def targeted(layers: Iterable[str], targets: str | Sequence[str], nothing: str) -> list[str]:
+    """The layers that are to be changed.
+
+    Args:
+        layers: Names of all that could be.
+        targets: `all`, or the last parts of the names of those meant.
+        nothing: What to say of a target that is none of them, e.g. "lora: no linear layer".
+
+    Raises:
+        ValueError: A target is none of them; names it.
+    """
+    last_parts = {layer: layer.rpartition(".")[2] for layer in layers}
+    if targets == "all":
+        return list(last_parts)
+    known = set(last_parts.values())
+    if missing := [target for target in targets if target not in known]:
+        raise ValueError(f"{nothing} is named {missing[0]!r}; there are {', '.join(sorted(known))}")
+    return [layer for layer, last_part in last_parts.items() if last_part in targets]
 
 
 def adapter_layers(language_model: nn.Module) -> Iterator[tuple[str, AdapterLinear]]:
