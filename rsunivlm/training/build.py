@@ -48,8 +48,7 @@ def load_processor(recipe: Recipe) -> RSUniVLMProcessor:
             section is wrong, or `max_length` is above the model's context; names what and the mend.
     """
     if recipe.start_dir is not None:
-        if recipe.stage == 2 and not recipe.start_dir.exists():
-            raise ValueError(f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from")
+        check_stage_one(recipe)
         config = check_checkpoint(recipe.start_dir)
         check_length(recipe, config.text_config)
         if recipe.stage == 1:
@@ -128,6 +127,16 @@ def check_checkpoint(
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise ValueError(f"checkpoint {folder} lacks {len(missing)} weight(s): {named}; copy it again")
     return config
+
+
+def check_stage_one(recipe: Recipe) -> None:
+    """Check that there is what stage 2 starts from.
+
+    Raises:
+        ValueError: There is not; names the folder and the mend.
+    """
+    if recipe.stage == 2 and recipe.start_dir is not None and not recipe.start_dir.exists():
+        raise ValueError(f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from")
 
 
 def check_length(recipe: Recipe, text_config: Any) -> None:

@@ -38,6 +38,7 @@ from rsunivlm.training.build import (
     check_checkpoint,
     check_fields,
     check_length,
+    check_stage_one,
     load_tokenizer,
     load_vision_weights,
     token_ids,
@@ -82,10 +83,7 @@ class RSMoEFamily(Family):
             experts = self.experts or {"experts": []}
             self.config = _described(recipe.model, tokenizer, qformer, experts)
         else:
-            if recipe.stage == 2 and not recipe.start_dir.exists():
-                raise ValueError(
-                    f"no stage 1 result at {recipe.start_dir}; run stage 1 first, or set init_from"
-                )
+            check_stage_one(recipe)
             start = self.read_start(recipe.start_dir)
             stored = RSMoEProcessor.from_pretrained(recipe.start_dir)
             tokenizer, qformer = stored.tokenizer, stored.qformer_tokenizer
@@ -139,10 +137,9 @@ class RSMoEFamily(Family):
     def flops(self, model: RSMoEForConditionalGeneration) -> TrainingFlops:
         """Operations in training; adapters, a percent of the language model, are left out."""
         causal: Any = model.language_model
-        tower, size = self.encoder(model).parts["vision tower"], self.encoder(model).size
         return TrainingFlops(
             per_token=sum(module_flops(layer, gradient_passes=True) for layer in causal.base_model.layers),
-            per_image=size[0] * module_flops(tower),
+            per_image=self.encoder(model).size[0] * module_flops(model.vision_tower),
             per_target=module_flops(causal.get_output_embeddings(), gradient_passes=True),
             per_sample=model.config.num_query_tokens * module_flops(model.bridge, gradient_passes=True),
         )

@@ -39,6 +39,8 @@ _NOT_NEGATIVE = (
     *("feature_cache_gb", "weight_decay", "warmup_ratio", "max_grad_norm"),
     *("checkpoint_every", "max_bad_images"),
 )
+# Settings of RS-MoE alone, and their defaults.
+_RS_MOE = {"lora": {}, "experts": {}, "also_train": [], "targets": {}, "empty_parts": "nothing"}
 _KIND_NAMES = {
     dict: "a mapping",
     list: "a list",
@@ -181,11 +183,9 @@ class Recipe:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.warmup_ratio >= 1:
             raise ValueError(f"warmup_ratio is a share of the steps, below 1, got {self.warmup_ratio}")
-        for key in ("lora", "experts", "also_train", "targets"):
-            if self.family != "rs_moe" and getattr(self, key):
+        for key, unset in _RS_MOE.items():
+            if self.family != "rs_moe" and getattr(self, key) != unset:
                 raise ValueError(f"{key} is a setting of RS-MoE; it needs family: rs_moe")
-        if self.empty_parts != "nothing" and self.family != "rs_moe":
-            raise ValueError("empty_parts is a setting of RS-MoE; it needs family: rs_moe")
         if self.family != "rsunivlm" and (self.adaptation != "gmoe" or self.adaptation_options):
             raise ValueError(f"adaptation {self.adaptation} is a setting of RSUniVLM, not of {self.family}")
         if self.stage == 1 and (self.adaptation != "gmoe" or self.adaptation_options):

@@ -41,7 +41,22 @@ def toy_data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def toy_recipe(toy_data: Path, tiny_tokenizer_dir: Path, tmp_path: Path) -> Callable[..., Path]:
+def tiny_vision() -> dict[str, Any]:
+    """A vision tower of four tokens, as a recipe describes it."""
+    return {
+        "timm_model": "vit_tiny_patch16_224",
+        "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2},
+        "feature_index": 1,
+        "image_size": 32,
+        "hidden_size": 32,
+        "tokens_per_side": 2,
+    }
+
+
+@pytest.fixture
+def toy_recipe(
+    toy_data: Path, tiny_tokenizer_dir: Path, tiny_vision: dict[str, Any], tmp_path: Path
+) -> Callable[..., Path]:
     """Writes a recipe file; keywords replace its settings."""
 
     def write(**settings: Any) -> Path:
@@ -49,14 +64,7 @@ def toy_recipe(toy_data: Path, tiny_tokenizer_dir: Path, tmp_path: Path) -> Call
             "mixture": {"datasets": [{"name": "toy", "records": str(toy_data / "train.jsonl")}]},
             "model": {
                 "tokenizer": str(tiny_tokenizer_dir),
-                "vision": {
-                    "timm_model": "vit_tiny_patch16_224",
-                    "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2},
-                    "feature_index": 1,
-                    "image_size": 32,
-                    "hidden_size": 32,
-                    "tokens_per_side": 2,
-                },
+                "vision": tiny_vision,
                 "text": {
                     "hidden_size": 64,
                     "intermediate_size": 96,

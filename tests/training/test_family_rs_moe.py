@@ -37,7 +37,9 @@ def captions(toy_data: Path) -> Path:
 
 
 @pytest.fixture
-def recipe_of(captions: Path, tiny_tokenizer_dir: Path, tmp_path: Path) -> Callable[..., Recipe]:
+def recipe_of(
+    captions: Path, tiny_tokenizer_dir: Path, tiny_vision: dict[str, Any], tmp_path: Path
+) -> Callable[..., Recipe]:
     """A stage of a toy recipe; keywords are overrides as on the command line."""
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     content: dict[str, Any] = {
@@ -45,14 +47,7 @@ def recipe_of(captions: Path, tiny_tokenizer_dir: Path, tmp_path: Path) -> Calla
         "mixture": {"datasets": [{"name": "toy", "records": str(captions)}]},
         "model": {
             "tokenizer": str(tiny_tokenizer_dir),
-            "vision": {
-                "timm_model": "vit_tiny_patch16_224",
-                "timm_args": {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2},
-                "feature_index": 1,
-                "image_size": 32,
-                "hidden_size": 32,
-                "tokens_per_side": 2,
-            },
+            "vision": tiny_vision,
             "qformer": {**sizes, "max_position_embeddings": 128},
             "text": {"model_type": "qwen2", "num_key_value_heads": 1, **sizes, "tie_word_embeddings": True},
             "num_query_tokens": 4,
